@@ -1,0 +1,71 @@
+"""The directory of one run. A new run gets a new one: no earlier result is ever written over."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from workstation.errors import SettingError, WorkstationError
+
+
+class RunDirectoryError(WorkstationError):
+    """The run's directory cannot be made or written."""
+
+    exit_code = 73
+
+
+def create(name: str, chosen: Path | None = None) -> Path:
+    """Make `chosen`, or the next free ~/runs/NAME/N: TensorBoard reads ~/runs."""
+    if chosen is not None:
+        return _create_chosen(chosen)
+    parent = Path.home() / "runs" / name
+    for number in count(1):
+        directory = parent / f"{number:03d}"
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            if parent.is_dir():
+                continue
+            raise RunDirectoryError(
+                f"{parent} is not a directory", remedy="Move it away, or choose --out DIR."
+            ) from None
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        return directory
+    raise AssertionError("count() does not end")
+
+
+def _create_chosen(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        taken = next(directory.iterdir(), None)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    if taken is not None:
+        raise SettingError(
+            f"--out {directory} is not empty", remedy="Choose a new directory: an earlier run is not written over."
+        )
+    return directory
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write it whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{path} cannot be written: {error.strerror}", remedy="Choose a directory of your own with --out DIR."
+    )

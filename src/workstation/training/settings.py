@@ -1,0 +1,16 @@
+"""How to train, whatever is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person chooses for a run. Everything else is the example's own and stands in its file."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    seed: int = 0
+    epochs: int | None = None  # None: as many as the example itself asks for

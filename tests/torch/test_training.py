@@ -1,0 +1,108 @@
+"""What every chapter leans on: device, seed, loop, scaling, run directories."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from workstation.errors import DeviceError, SettingError
+from workstation.training import device, rundir
+from workstation.training.loop import Fit, Hook, fit
+from workstation.training.scaling import Standardizer
+from workstation.training.seed import seed_everything
+from workstation.training.settings import Settings
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: asking for one is no error")
+def test_a_missing_gpu_is_one_clear_line_with_a_remedy() -> None:
+    with pytest.raises(DeviceError, match=r"sees no GPU.*workstation doctor"):
+        device.choose("cuda")
+    assert device.choose("auto") == torch.device("cpu")
+
+
+@pytest.mark.gpu
+def test_auto_takes_the_gpu() -> None:
+    assert device.choose("auto") == device.choose("cuda") == torch.device("cuda")
+
+
+def test_an_unknown_device_names_the_choices() -> None:
+    with pytest.raises(DeviceError, match="auto, cpu, cuda"):
+        device.choose("tpu")
+
+
+def test_a_seed_repeats_every_generator() -> None:
+    def draw() -> tuple[float, ...]:
+        import random
+
+        import numpy as np
+
+        return random.random(), float(np.random.random()), torch.rand(()).item()
+
+    seed_everything(7)
+    first = draw()
+    seed_everything(7)
+    assert draw() == first
+    assert draw() != first
+
+
+def test_the_mean_loss_weighs_rows_not_batches() -> None:
+    model = nn.Linear(1, 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    rows = torch.tensor([[1.0], [1.0], [4.0]])
+    frozen = torch.optim.SGD(model.parameters(), lr=0.0)
+    batches = [(rows[:2], rows[:2]), (rows[2:], rows[2:])]
+    losses = fit(model, batches, F.mse_loss, frozen, epochs=1, settings=Settings())
+    assert losses == [pytest.approx((1 + 1 + 16) / 3)]
+
+
+def test_hooks_are_ended_when_a_fit_is_cut_short() -> None:
+    ended = []
+
+    class Stop(Hook):
+        def epoch(self, fit: Fit) -> None:
+            if len(fit.losses) == 2:
+                raise KeyboardInterrupt
+
+        def end(self, fit: Fit) -> None:
+            ended.append(len(fit.losses))
+
+    model = nn.Linear(1, 1)
+    one = torch.ones(1, 1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [(one, one)], F.mse_loss, torch.optim.SGD(model.parameters(), lr=0.1), epochs=9,
+            settings=Settings(), hooks=[Stop()])  # fmt: skip
+    assert ended == [2]
+
+
+def test_standardising_is_undone_exactly_and_leaves_a_constant_column_finite() -> None:
+    rows = torch.tensor([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
+    scale = Standardizer.learn(rows)
+    assert torch.allclose(scale(rows).mean(dim=0), torch.zeros(2), atol=1e-6)
+    assert torch.isfinite(scale(rows)).all()
+    assert torch.allclose(scale.invert(scale(rows)), rows)
+
+
+def test_a_new_run_gets_a_new_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first, second = rundir.create("house_price"), rundir.create("house_price")
+    assert first == tmp_path / "runs" / "house_price" / "001"
+    assert second.name == "002"
+
+
+def test_an_earlier_run_is_never_written_over(tmp_path: Path) -> None:
+    rundir.write_json(tmp_path / "metrics.json", {"kept": 1})
+    with pytest.raises(SettingError, match="not empty"):
+        rundir.create("house_price", tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"kept": 1}
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(rundir.RunDirectoryError, match="--out"):
+        rundir.create("house_price", tmp_path / "file" / "below")

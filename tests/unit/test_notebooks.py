@@ -1,0 +1,102 @@
+"""The notebooks are stored the way a person can read, diff and run them.
+
+The .ipynb is the source: it opens in Lab as it is, with no tool and no second copy that can fall behind. What would
+make its diffs unreadable, outputs and counters, is kept out by these checks.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+SECTIONS = [
+    "The question",
+    "The idea",
+    "In code",
+    "A picture",
+    "What the article says, and what is true",
+    "Exercises",
+    "Check",
+]
+
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def headings(path: Path) -> list[tuple[int, str]]:
+    prose = "\n".join(cell.source for cell in cells(path, "markdown"))
+    return [(len(marks), text) for marks, text in re.findall(r"^(#+) (.+)$", prose, flags=re.MULTILINE)]
+
+
+def test_there_are_chapters_and_their_numbers_are_unique() -> None:
+    numbers = [path.name[:2] for path in CHAPTERS]
+    assert numbers
+    assert numbers == [f"{number:02d}" for number in range(1, len(numbers) + 1)]
+
+
+@each_chapter
+def test_a_notebook_is_valid_nbformat_4_5_for_python3(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+@each_chapter
+def test_no_outputs_are_stored(path: Path) -> None:
+    for cell in cells(path, "code"):
+        assert cell.outputs == [], cell.id
+        assert cell.execution_count is None, cell.id
+
+
+@each_chapter
+def test_every_cell_has_a_name_of_its_own(path: Path) -> None:
+    ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"[a-z][a-z0-9-]*", name) for name in ids), ids
+
+
+@each_chapter
+def test_the_last_code_cell_asserts_the_promise(path: Path) -> None:
+    last = ast.parse(cells(path, "code")[-1].source)
+    asserted = [ast.unparse(node.test) for node in ast.walk(last) if isinstance(node, ast.Assert)]
+    assert any(".holds()" in test for test in asserted), asserted
+
+
+@each_chapter
+def test_the_sections_stand_in_the_order_a_learner_reads(path: Path) -> None:
+    found = headings(path)
+    assert [level for level, _ in found].count(1) == 1
+    assert found[0][0] == 1
+    assert found[0][1].startswith(f"{int(path.name[:2])} · ")
+    chapter = [next((name for name in SECTIONS if text.startswith(name)), text) for level, text in found if level == 2]
+    assert chapter == SECTIONS
+    assert all(after - before <= 1 for (before, _), (after, _) in itertools.pairwise(found))
+
+
+@each_chapter
+def test_solutions_are_hidden_and_closed(path: Path) -> None:
+    prose = "\n".join(cell.source for cell in cells(path, "markdown"))
+    assert prose.count("<details>") == prose.count("</details>") >= 2
+    assert prose.count("<summary>Solution</summary>") == prose.count("<details>")
+
+
+@each_chapter
+def test_every_chapter_draws_a_picture(path: Path) -> None:
+    assert any("plt.show()" in cell.source for cell in cells(path, "code"))
+
+
+@each_chapter
+def test_code_cells_are_python(path: Path) -> None:
+    for cell in cells(path, "code"):
+        ast.parse(cell.source)
