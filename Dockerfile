@@ -1,0 +1,136 @@
+# Every stage of the image, the rarest to change first. The stages of one lock file each start from the same empty
+# venv, build side by side and are laid over each other by COPY --link: a change in one leaves the others' digests alone.
+ARG BASE_IMAGE=nvidia/cuda:13.0.3-base-ubuntu24.04
+
+# ---------------------------------------------------------------------------------------------------------- system
+FROM ${BASE_IMAGE} AS system
+
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+ENV LANG=C.UTF-8
+
+# fonts-wqy-microhei: Chinese labels in plots            g++: Inductor compiles CPU kernels (pytorch#116696)
+# gcc: Triton compiles its launcher (pytorch#116696)     python3-dev: the launcher includes Python.h (pytorch#170456)
+# openssh-client: git over ssh                           tini: reaps zombies, passes SIGTERM on
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends \
+        ca-certificates \
+        curl \
+        fonts-wqy-microhei \
+        g++ \
+        gcc \
+        git \
+        less \
+        nano \
+        openssh-client \
+        procps \
+        python3 \
+        python3-dev \
+        python3-venv \
+        tini \
+    && apt-get clean \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache /var/log/*
+
+# User site-packages are visible, so that `pip install` works for every UID and what it installs stays in the home.
+RUN python3 -m venv --system-site-packages /opt/venv
+
+# Group 0 and everyone may write: the container has one tenant, whose UID:GID is not known before `docker run --user`.
+# Ubuntu's images carry a user of UID 1000 already.
+RUN if id ubuntu >/dev/null 2>&1; then userdel --remove ubuntu; fi \
+    && useradd --uid 1000 --gid 0 --home-dir /home/workstation --shell /bin/bash --no-log-init workstation \
+    && install --directory --mode=2777 --group=0 /home/workstation /cache
+
+# --link needs nothing of the stages before; each RUN sees its own lock file alone, so only that one can stale it.
+FROM system AS installer
+ARG PIP_INDEX_URL=https://pypi.org/simple
+
+# ----------------------------------------------------------------------------------------------- CUDA, cuDNN and NCCL
+FROM installer AS cuda
+RUN --mount=type=secret,id=ca \
+    --mount=type=bind,source=docker/install-layer,target=/docker/install-layer \
+    --mount=type=bind,source=docker/link-cuda,target=/docker/link-cuda \
+    --mount=type=bind,source=requirements/cuda.txt,target=/requirements.txt \
+    sh /docker/install-layer /requirements.txt \
+    && sh /docker/link-cuda
+
+# ------------------------------------------------------------------------------------------------------ torch, Triton
+FROM installer AS torch
+RUN --mount=type=secret,id=ca \
+    --mount=type=bind,source=docker/install-layer,target=/docker/install-layer \
+    --mount=type=bind,source=requirements/torch.txt,target=/requirements.txt \
+    sh /docker/install-layer /requirements.txt
+
+# --------------------------------------------------------------------------------------------- arrays, models, export
+FROM installer AS science
+RUN --mount=type=secret,id=ca \
+    --mount=type=bind,source=docker/install-layer,target=/docker/install-layer \
+    --mount=type=bind,source=requirements/science.txt,target=/requirements.txt \
+    sh /docker/install-layer /requirements.txt
+
+# --------------------------------------------------------------------------------------------------------- JupyterLab
+FROM installer AS jupyter
+RUN --mount=type=secret,id=ca \
+    --mount=type=bind,source=docker/install-layer,target=/docker/install-layer \
+    --mount=type=bind,source=requirements/jupyter.txt,target=/requirements.txt \
+    sh /docker/install-layer /requirements.txt
+
+# --------------------------------------------------------------------------------------------------- nvcc and headers
+FROM installer AS devel-tools
+RUN --mount=type=secret,id=ca \
+    --mount=type=bind,source=docker/install-layer,target=/docker/install-layer \
+    --mount=type=bind,source=requirements/devel.txt,target=/requirements.txt \
+    sh /docker/install-layer /requirements.txt
+
+# -------------------------------------------------------------------------------------------------------- our own code
+FROM system AS code
+COPY docker /source/docker
+COPY notebooks /source/notebooks
+COPY requirements/cuda.txt requirements/torch.txt /source/requirements/
+COPY src/workstation /source/src/workstation
+RUN sh /source/docker/install-code /source
+
+# --------------------------------------------------------------------------------------------------------- workstation
+FROM system AS workstation
+
+COPY --link --from=cuda /layer/ /
+COPY --link --from=torch /layer/ /
+COPY --link --from=science /layer/ /
+COPY --link --from=jupyter /layer/ /
+RUN --mount=type=bind,source=requirements,target=/requirements \
+    --mount=type=bind,source=docker/verify-lock,target=/verify-lock \
+    cd /requirements && PYTHONDONTWRITEBYTECODE=1 /opt/venv/bin/python /verify-lock cuda.txt torch.txt science.txt jupyter.txt
+COPY --link --from=code /layer/ /
+
+# Caches live outside the home, so that they can be a volume of their own. They hold compiled kernels: whatever is
+# mounted there must be executable (Docker's --tmpfs is not, unless told).
+ENV HOME=/home/workstation \
+    PATH=/home/workstation/.local/bin:/opt/venv/bin:${PATH} \
+    XDG_CACHE_HOME=/cache \
+    HF_HOME=/cache/huggingface \
+    TORCH_HOME=/cache/torch \
+    TORCHINDUCTOR_CACHE_DIR=/cache/inductor \
+    TRITON_CACHE_DIR=/cache/triton \
+    MATPLOTLIBRC=/opt/workstation/matplotlibrc \
+    PIP_USER=1 \
+    PIP_CONSTRAINT=/opt/workstation/constraints.txt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+ARG VERSION=0.1.0 REVISION=unknown
+LABEL org.opencontainers.image.title="torch-workstation" \
+      org.opencontainers.image.description="PyTorch, CUDA, cuDNN and JupyterLab with worked examples that converge" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+USER 1000:0
+WORKDIR /home/workstation
+EXPOSE 8888
+ENTRYPOINT ["tini", "-g", "--", "workstation-start"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
+    CMD ["python", "-I", "-m", "workstation.server.healthcheck"]
+
+# --------------------------------------------------------------------------------------------------------------- devel
+FROM workstation AS devel
+COPY --link --from=devel-tools /layer/ /
+
+FROM workstation
