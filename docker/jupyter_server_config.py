@@ -1,0 +1,53 @@
+"""Jupyter's settings in the image. What a person chooses (port, base URL, token, TLS) `workstation-start` passes on."""
+
+from pathlib import Path
+
+from workstation import server
+
+c = get_config()  # noqa: F821 (Jupyter runs this file with it in scope)
+home = Path.home()
+
+# All interfaces of the container; which of the host's are bound is `docker run --publish`'s to say.
+c.ServerApp.ip = "0.0.0.0"
+# The printed link and the health check know one port: a taken one is an error, not a reason for another.
+c.ServerApp.port_retries = 0
+# `--user 0` was said on Docker's command line already; in a rootless engine, 0 is the person.
+c.ServerApp.allow_root = True
+c.ServerApp.open_browser = False
+c.ServerApp.root_dir = str(home)
+c.ServerApp.terminals_enabled = True
+c.ServerApp.quit_button = True
+c.ContentsManager.allow_hidden = False
+# The container has no trash that would outlive it.
+c.FileContentsManager.delete_to_trash = False
+
+# Ctrl-C in `docker run -it` stops at once. A busy kernel gets an interrupt, SIGTERM after 1 s and SIGKILL after 2 s:
+# well within the 5 s promised, and the 10 s that `docker stop` waits.
+c.JupyterApp.answer_yes = True
+c.KernelManager.shutdown_wait_time = 2.0
+
+# The start has printed the link; from here on only what is wrong. (Access logs have their token blanked by Jupyter.)
+c.Application.log_level = "WARN"
+
+# No network calls that nobody asked for.
+c.LabApp.news_url = None
+c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
+
+c.ServerProxy.servers = {
+    "tensorboard": {
+        "command": [
+            "tensorboard",
+            f"--logdir={home / 'runs'}",
+            "--host=127.0.0.1",
+            "--port={port}",
+            "--path_prefix={base_url}tensorboard",
+        ],
+        "absolute_url": True,
+        "timeout": 60,
+        "launcher_entry": {
+            "title": "TensorBoard",
+            "icon_path": str(Path(server.__file__).with_name("tensorboard.svg")),
+            "category": "Other",
+        },
+    }
+}

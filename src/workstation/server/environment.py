@@ -1,0 +1,30 @@
+"""The environment every process in the container gets, the server's and a plain command's alike."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+
+from workstation import doctor
+
+HOME = "/home/workstation"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_MAX_THREADS")
+
+
+def prepared(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` with a home, a user's name and thread counts; what a person set stays as it is."""
+    given = dict(environ)
+    if given.get("HOME", "/") in ("", "/"):  # what Docker says where the user has no passwd entry
+        given["HOME"] = HOME
+    name = _user_name()
+    cpus = str(doctor.usable_cpus())
+    return {"USER": name, "LOGNAME": name} | dict.fromkeys(THREADS, cpus) | given
+
+
+def _user_name() -> str:
+    """getpass.getuser(), which torch.compile calls, raises for a UID without a passwd entry and without $USER."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return "workstation"

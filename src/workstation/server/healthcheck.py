@@ -1,0 +1,104 @@
+"""`python -m workstation.server.healthcheck`: exit code 0 when all is well, 1 with one line why not.
+
+It follows the server wherever it was told to listen, by the record Jupyter keeps of itself, and notices a GPU that was
+there at start and is no more (nvidia-container-toolkit#48).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workstation import doctor
+from workstation.server import runtime
+from workstation.server.start import asks_for_server
+
+TIMEOUT_S = 3  # below the image's HEALTHCHECK --timeout
+WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class UnhealthyError(Exception):
+    """The server, or a GPU that it started with, is not there."""
+
+
+@dataclass(frozen=True)
+class Server:
+    host: str
+    port: int
+    base_url: str
+    secure: bool
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Server:
+        host = str(record["hostname"])
+        return cls(WILDCARDS.get(host, host), int(record["port"]), str(record["base_url"]), bool(record["secure"]))
+
+    def ask(self) -> None:
+        """Raises UnhealthyError or OSError unless /api answers 200."""
+        connection = self._connection()
+        connection.request("GET", f"{self.base_url}api")
+        status = connection.getresponse().status
+        connection.close()
+        if status != 200:
+            raise UnhealthyError(f"{self.base_url}api answered {status}")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self.secure:
+            return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+        import ssl
+
+        context = ssl.create_default_context()
+        context.check_hostname = False  # loopback: a self-signed certificate proves nothing and need not
+        context.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=context)
+
+
+def main() -> None:
+    try:
+        print(check(os.environ))
+    except Exception as error:
+        print(f"unhealthy: {error or type(error).__name__}")
+        sys.exit(1)
+
+
+def check(environ: Mapping[str, str], first_process: Path = Path("/proc/1")) -> str:
+    """What is well, in one line. Raises UnhealthyError, or whatever kept it from finding out."""
+    if not _serves(first_process, environ):
+        return "healthy: this container runs a command, not the server"
+    directory = runtime.newest(environ)
+    record = _record(directory) if directory else None
+    if directory is None or record is None:
+        raise UnhealthyError("no Jupyter server is running yet")
+    server = Server.from_record(record)
+    server.ask()
+    lost = doctor.lost_gpus(runtime.gpu_count(directory))
+    if lost:
+        raise UnhealthyError(lost)
+    return f"healthy: port {server.port}, {server.base_url}api"
+
+
+def _serves(first_process: Path, environ: Mapping[str, str]) -> bool:
+    """tini's command line ends in `workstation-start` and its arguments; another entry point is not ours to judge."""
+    words = (first_process / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    starts = [index for index, word in enumerate(words) if Path(word).name == "workstation-start"]
+    return bool(starts) and asks_for_server(words[starts[0] + 1 :], environ)
+
+
+def _record(directory: Path) -> dict[str, Any] | None:
+    """The newest jpserver-PID.json whose server is alive."""
+    records = sorted(directory.glob("jpserver-*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in records:
+        record: dict[str, Any] = json.loads(path.read_text())
+        if Path("/proc", str(record["pid"])).exists():
+            return record
+    return None
+
+
+if __name__ == "__main__":
+    main()
