@@ -56,6 +56,28 @@ def test_json_is_the_only_thing_on_standard_output(examples) -> None:
     assert report["seed"] == 0
 
 
+def test_a_run_logs_its_loss_for_tensorboard(examples, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    examples("run", "house_price", "--epochs", "7", "--out", str(tmp_path / "log"))
+    log = EventAccumulator(str(tmp_path / "log"))
+    log.Reload()
+    assert [event.step for event in log.Scalars("house_price/loss")] == list(range(1, 8))
+
+
+def test_a_run_can_be_resumed_with_the_settings_it_began_with(examples, tmp_path: Path) -> None:
+    first = json.loads(examples("run", "house_price", "--seed", "5", "--out", str(tmp_path / "run"), "--json").stdout)
+    again = json.loads(examples("run", "house_price", "--resume", str(tmp_path / "run"), "--json").stdout)
+    assert again["seed"] == 5
+    assert again["metrics"] == first["metrics"]
+    refused = examples("run", "house_price", "--resume", str(tmp_path / "run"), "--seed", "6")
+    assert refused.returncode == 2
+    assert "--seed with --resume" in refused.stderr
+    nothing = examples("run", "house_price", "--resume", str(tmp_path))
+    assert nothing.returncode == 2
+    assert "no run that can go on" in nothing.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from workstation.errors import DeviceError, SettingError
 from workstation.training import device, rundir
+from workstation.training.batches import Batches
 from workstation.training.loop import Fit, Hook, fit
 from workstation.training.scaling import Standardizer
 from workstation.training.seed import seed_everything
@@ -59,6 +60,51 @@ def test_the_mean_loss_weighs_rows_not_batches() -> None:
     batches = [(rows[:2], rows[:2]), (rows[2:], rows[2:])]
     losses = fit(model, batches, F.mse_loss, frozen, epochs=1, settings=Settings())
     assert losses == [pytest.approx((1 + 1 + 16) / 3)]
+
+
+def test_batches_hold_every_row_once_in_an_order_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        batches = Batches((torch.arange(10),), size=4, seed=seed)
+        batches.set_epoch(epoch)
+        assert len(batches) == len(list(batches)) == 3
+        return torch.cat([rows for (rows,) in batches]).tolist()
+
+    assert sorted(order(0, 0)) == list(range(10))
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)
+
+
+def test_fit_gives_each_epoch_a_new_order() -> None:
+    seen = []
+
+    class Watching(nn.Linear):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            seen.append(rows.flatten().tolist())
+            return super().forward(rows)
+
+    model = Watching(1, 1)
+    rows = torch.arange(8.0).unsqueeze(1)
+    frozen = torch.optim.SGD(model.parameters(), lr=0.0)
+    fit(model, Batches((rows, rows), size=8), F.mse_loss, frozen, epochs=2, settings=Settings())
+    assert sorted(seen[0]) == sorted(seen[1])
+    assert seen[0] != seen[1]
+
+
+def test_amp_and_compile_train_to_the_same_place(device: torch.device) -> None:
+    def last_loss(**chosen: bool) -> float:
+        seed_everything(0)
+        rows = torch.randn(64, 3)
+        model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        batches = [(rows, rows.sum(dim=1, keepdim=True))]
+        settings = Settings(device, **chosen)
+        return fit(model, batches, F.mse_loss, optimizer, epochs=100, settings=settings)[-1]
+
+    plain = last_loss()
+    assert last_loss(compile=True) == pytest.approx(plain, rel=1e-3)
+    assert last_loss(amp=True) == pytest.approx(plain, rel=0.1)
+    assert last_loss(amp=True) != plain
 
 
 def test_hooks_are_ended_when_a_fit_is_cut_short() -> None:

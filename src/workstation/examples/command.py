@@ -1,15 +1,14 @@
-"""`workstation examples list` and `workstation examples run NAME`."""
+"""`workstation examples list` and `workstation examples run NAME`. No torch before a run: `--help` must be instant."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-from workstation.examples.catalog import CHAPTERS, Chapter, chapter
-from workstation.training.metrics import as_numbers
+from workstation.errors import SettingError
+from workstation.examples.catalog import CHAPTERS, chapter
 
 SUMMARY = "run the article's worked examples, corrected and proven to converge"
 
@@ -26,10 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     running.add_argument("name", metavar="NAME", help="a name that `workstation examples list` shows")
     running.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: the GPU if any")
-    running.add_argument("--seed", type=_natural, default=0, help="default: 0")
+    running.add_argument("--compile", action="store_true", help="torch.compile the model")
+    running.add_argument("--amp", action="store_true", help="mixed precision: bfloat16 where it is safe")
+    running.add_argument("--seed", type=_natural, help="default: 0")
     running.add_argument("--epochs", type=_positive, help="default: as many as the example asks for")
     running.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/NAME/001, 002, …")
-    running.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    running.add_argument("--resume", type=Path, metavar="DIR", help="go on with the stopped run in DIR")
+    running.add_argument("--json", action="store_true", help="print the report as JSON")
     running.set_defaults(run=run)
 
 
@@ -40,46 +42,43 @@ def list_all(_arguments: argparse.Namespace) -> int:
     table = Table("name", "example", "article", "notebook", box=None, pad_edge=False)
     for each in CHAPTERS:
         table.add_row(each.name, each.title, each.sections, each.notebook)
-    Console().print(table)
+    Console(soft_wrap=True).print(table)
     return 0
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the example, keep its metrics, and say whether its promise held."""
     asked = chapter(arguments.name)
-    # Only now: `--help` and `list` need no torch, and its import takes seconds.
-    from workstation.training import device, rundir
-    from workstation.training.progress import ProgressBar
+    from workstation.examples.session import Session
+    from workstation.training import device
     from workstation.training.settings import Settings
 
-    settings = Settings(device.choose(arguments.device), arguments.seed, arguments.epochs)
-    directory = rundir.create(asked.name, arguments.out)
-    example = asked.load()
-    began = time.perf_counter()
-    metrics = example.run(settings, [ProgressBar()])
-    report: dict[str, Any] = {
-        "example": asked.name,
-        "promise": example.PROMISE,
-        "holds": metrics.holds(),
-        "metrics": as_numbers(metrics),
-        "device": device.describe(settings.device),
-        "seed": settings.seed,
-        "epochs": settings.epochs,
-        "seconds": round(time.perf_counter() - began, 3),
-    }
-    rundir.write_json(directory / "metrics.json", report)
+    if arguments.resume:
+        _refuse_new_settings(arguments)
+        session = Session.stopped(asked, arguments.resume, arguments.device)
+    else:
+        chosen = device.choose(arguments.device)
+        settings = Settings(chosen, arguments.seed or 0, arguments.epochs, arguments.compile, arguments.amp)
+        session = Session.new(asked, settings, arguments.out)
+    report = session.run()
     if arguments.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
-        _show(asked, report, directory)
+        _show(asked.title, report, session.directory)
     return 0 if report["holds"] else 1
 
 
-def _show(asked: Chapter, report: dict[str, Any], directory: Path) -> None:
+def _refuse_new_settings(arguments: argparse.Namespace) -> None:
+    for name in ("seed", "epochs", "out", "compile", "amp"):
+        if getattr(arguments, name) not in (None, False):
+            raise SettingError(f"--{name} with --resume", remedy="A resumed run keeps the settings it began with.")
+
+
+def _show(title: str, report: dict[str, Any], directory: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("metric", "value", title=f"{asked.title} on {report['device']}", title_justify="left")
+    table = Table("metric", "value", title=f"{title}, on {report['device']}", title_justify="left")
     for name, value in report["metrics"].items():
         table.add_row(name.replace("_", " "), f"{value:,.6g}" if isinstance(value, float) else str(value))
     console = Console(soft_wrap=True, highlight=False)

@@ -59,15 +59,18 @@ def fit(
 ) -> list[float]:
     """Train `model` in place and return the mean loss of each epoch.
 
-    `batches` is walked once an epoch. The last tensor of a batch is the target, those before it are the model's
-    inputs. Raises DivergedError at the first epoch whose loss is not finite.
+    `batches` is walked once an epoch, after its `set_epoch` where it has one. The last tensor of a batch is the target,
+    those before it are the model's inputs. Raises DivergedError at the first epoch whose loss is not finite.
     """
     state = Fit(name, model.to(settings.device), optimizer, epochs)
     for hook in hooks:
         hook.start(state)
+    forward = torch.compile(model) if settings.compile else model
     try:
         for epoch in range(len(state.losses), epochs):
-            mean = _one_epoch(state, batches, loss, settings.device)
+            if hasattr(batches, "set_epoch"):
+                batches.set_epoch(epoch)
+            mean = _one_epoch(state, forward, batches, loss, settings)
             if not math.isfinite(mean):
                 raise DivergedError(
                     f"{name}: the loss is {mean} at epoch {epoch + 1} of {epochs}",
@@ -83,15 +86,21 @@ def fit(
 
 
 def _one_epoch(
-    state: Fit, batches: Iterable[Batch], loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
+    state: Fit,
+    forward: Callable[..., Tensor],
+    batches: Iterable[Batch],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    settings: Settings,
 ) -> float:
     state.model.train()
+    device = settings.device
     # Summed on the device and read once: reading it each step would make a GPU wait for Python.
     total, rows = torch.zeros((), device=device), 0
     for batch in batches:
         *inputs, target = (tensor.to(device, non_blocking=True) for tensor in batch)
         state.optimizer.zero_grad(set_to_none=True)
-        value = loss(state.model(*inputs), target)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp):
+            value = loss(forward(*inputs), target)
         value.backward()
         state.optimizer.step()
         total += value.detach() * len(target)

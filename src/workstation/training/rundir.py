@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from workstation.errors import SettingError, WorkstationError
+from workstation.training.atomic import write_whole
 
 
 class RunDirectoryError(WorkstationError):
@@ -53,14 +53,9 @@ def _create_chosen(directory: Path) -> Path:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write it whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, text.encode())
     except OSError as error:
         raise _unwritable(path, error) from error
 

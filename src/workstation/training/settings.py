@@ -14,3 +14,5 @@ class Settings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
     epochs: int | None = None  # None: as many as the example itself asks for
+    compile: bool = False  # torch.compile the model: a slow first step, faster ones after it on a GPU
+    amp: bool = False  # bfloat16 where autocast finds it safe; weights stay float32
