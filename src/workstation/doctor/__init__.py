@@ -11,15 +11,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workstation.doctor.cgroup import usable_cpus
+    from workstation.doctor.examination import examine, worst
+    from workstation.doctor.machine import Machine, inspect
     from workstation.doctor.summary import lost_gpus, start_summary, visible_gpu_count
 
-__all__ = ["lost_gpus", "start_summary", "usable_cpus", "visible_gpu_count"]
+__all__ = [
+    "Machine",
+    "examine",
+    "inspect",
+    "lost_gpus",
+    "start_summary",
+    "usable_cpus",
+    "visible_gpu_count",
+    "worst",
+]
 
 _MODULES = {
+    "Machine": "machine",
+    "examine": "examination",
+    "inspect": "machine",
     "lost_gpus": "summary",
     "start_summary": "summary",
     "usable_cpus": "cgroup",
     "visible_gpu_count": "summary",
+    "worst": "examination",
 }
 
 

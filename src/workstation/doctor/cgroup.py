@@ -56,17 +56,10 @@ def _memory_limits(root: Path) -> Iterator[float | None]:
 
 def memory_total(root: Path = ROOT) -> int | None:
     """Bytes of memory the machine has; None where /proc does not say."""
-    return meminfo(root).get("MemTotal")
-
-
-def meminfo(root: Path = ROOT) -> dict[str, int]:
-    """/proc/meminfo in bytes: {"MemTotal": …, "MemAvailable": …}."""
-    try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
-    except OSError:
-        return {}
-    fields = (line.replace(":", " ").split() for line in lines)
-    return {words[0]: int(words[1]) * 1024 for words in fields if len(words) == 3 and words[2] == "kB"}
+    for line in _lines(root / "proc/meminfo"):
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024  # "MemTotal:  24684096 kB"
+    return None
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

@@ -28,8 +28,7 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Memory:
-    total_bytes: int  # the machine's, or the group's limit where that is less
-    available_bytes: int
+    usable_bytes: int  # the machine's, or the group's limit where that is less
     limited: bool
 
 
@@ -83,12 +82,8 @@ def _interpreter(environ: Mapping[str, str]) -> Interpreter:
 
 
 def _memory(root: Path) -> Memory:
-    sizes = cgroup.meminfo(root)
-    total, available = sizes.get("MemTotal", 0), sizes.get("MemAvailable", 0)
     limit = cgroup.memory_limit(root)
-    if limit is None:
-        return Memory(total, available, limited=False)
-    return Memory(limit, min(available, limit), limited=True)
+    return Memory(cgroup.memory_total(root) or 0, limited=False) if limit is None else Memory(limit, limited=True)
 
 
 def _size(mount: Path) -> int:

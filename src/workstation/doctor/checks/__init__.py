@@ -1,1 +1,1 @@
-"""The checks, by theme: each a small pure function from facts to a finding."""
+"""The checks: each a small pure function from facts to a finding, one module a theme."""

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from workstation.doctor.compilers import Compiler
 from workstation.doctor.finding import Finding, fail, ok
 from workstation.doctor.host import Host
+from workstation.doctor.machine import Machine
 from workstation.doctor.place import Place
+
+
+def c_compiler(machine: Machine) -> Finding:
+    """Triton compiles a launcher for each GPU kernel, with Python.h; most images lack one or both (pytorch#116696)."""
+    return _compiler(machine.c_compiler, "gcc python3-dev")
+
+
+def cxx_compiler(machine: Machine) -> Finding:
+    """Inductor compiles each fused CPU kernel as C++ with OpenMP."""
+    return _compiler(machine.cxx_compiler, "g++")
 
 
 def inductor_cache(host: Host) -> Finding:
@@ -27,6 +39,15 @@ def working_directory(host: Host) -> Finding:
             remedy=f"docker run --workdir DIRECTORY …, or on its owner's side: chmod g+rwx {host.working_directory}",
         )
     return ok(str(host.working_directory))
+
+
+def _compiler(compiler: Compiler, packages: str) -> Finding:
+    if compiler.error is not None:
+        return fail(
+            f"{compiler.path or compiler.command}: {compiler.error}",
+            remedy=f"apt-get install --no-install-recommends {packages}",
+        )
+    return ok(f"{compiler.path} compiles and links")
 
 
 def _cache(place: Place, variable: str) -> Finding:

@@ -28,11 +28,11 @@ def shared_memory(host: Host) -> Finding:
 def memory(host: Host) -> Finding:
     """Over its limit a kernel is killed without a word: the notebook only says that it died."""
     limited = " (the container's limit)" if host.memory.limited else ""
-    value = f"{size(host.memory.total_bytes)}{limited}, {size(host.memory.available_bytes)} available"
+    value = f"{size(host.memory.usable_bytes)}{limited}"
     raise_it = "docker run --memory 8g …, or mem_limit: in docker-compose.yml" if limited else "use a larger machine"
-    if host.memory.total_bytes < TOO_LITTLE_MEMORY:
+    if host.memory.usable_bytes < TOO_LITTLE_MEMORY:
         return fail(f"{value}: too little for torch beside the Lab", remedy=raise_it)
-    if host.memory.total_bytes < ENOUGH_MEMORY:
+    if host.memory.usable_bytes < ENOUGH_MEMORY:
         return warn(f"{value}: kernels may be killed", remedy=raise_it)
     return ok(value)
 
