@@ -1,0 +1,107 @@
+# The short names for what people do. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+SHELL_SCRIPTS := .ci/run docker/install-layer docker/link-cuda docker/install-code
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------------------------------ the workstation
+
+.PHONY: up
+up: .env build ## build what changed, start the Lab, print its link
+	@docker compose up --detach --wait --wait-timeout 180 || { docker compose logs --no-log-prefix --tail 50; exit 1; }
+	@$(MAKE) --no-print-directory url
+
+.PHONY: down
+down: ## stop the Lab; notebooks and caches stay in their volumes
+	@docker compose down
+
+.PHONY: url
+url: ## the Lab's link, token included
+	@source .env; echo "http://127.0.0.1:$${PORT}/lab?token=$${JUPYTER_TOKEN}"
+
+.PHONY: logs
+logs: ## what the Lab prints
+	@docker compose logs --follow
+
+.PHONY: doctor
+doctor: ## what this machine can do, as seen from inside the running Lab
+	@docker compose exec workstation workstation doctor
+
+.PHONY: purge
+purge: ## delete the image and BOTH volumes, your notebooks too; asks first
+	@read -r -p 'This deletes the image and every notebook in the home volume. Type "delete" to go on: ' answer; \
+	[ "$$answer" = delete ] || { echo 'Nothing was deleted.'; exit 1; }
+	@docker compose down --volumes --rmi local
+
+.PHONY: engine
+engine:
+	@scripts/install-docker
+
+.PHONY: .env
+.env: engine
+	@scripts/configure
+
+.PHONY: build
+build: .env
+	@docker compose build
+
+.PHONY: devel
+devel: .env ## the image with nvcc: IMAGE=torch-workstation:devel
+	@TARGET=devel IMAGE=torch-workstation:devel docker compose build
+
+# ------------------------------------------------------------------------------------------------------------- checking
+
+.PHONY: test
+test: unit image torch browser ## every test; boots the image
+
+.PHONY: unit
+unit: venv ## tests that need no Docker
+	@pytest tests/unit
+
+.PHONY: image
+image: venv build ## this image's own promises, on real containers
+	@pytest tests/image
+
+.PHONY: torch
+torch: build ## the training code's tests, inside the image
+	@docker compose run --rm --no-deps -T --volume ./tests/torch:/tests/torch:ro --workdir /tests/torch \
+	    workstation python -m pytest -p no:cacheprovider .
+
+.PHONY: browser
+browser: venv build ## the Lab in a real Chromium, from a container of its own
+	@pytest tests/browser
+
+.PHONY: lint
+lint: venv ## ruff, mypy, hadolint, shellcheck, workflow schema
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@mypy --config-file pyproject.toml tests scripts/install-docker scripts/configure
+	@hadolint Dockerfile tests/browser/Dockerfile
+	@shellcheck $(SHELL_SCRIPTS)
+	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+.PHONY: format
+format: venv ## let ruff put the code in order
+	@ruff check --fix .
+	@ruff format .
+
+.PHONY: lock
+lock: venv ## resolve requirements/*.in again, keeping what still fits
+	@scripts/lock
+
+.PHONY: bench
+bench: venv build ## sizes and ratios, written to docs/benchmarks/
+	@scripts/bench
+
+.PHONY: venv
+venv:
+	@scripts/venv
