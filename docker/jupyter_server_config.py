@@ -16,6 +16,8 @@ c.ServerApp.allow_root = True
 c.ServerApp.open_browser = False
 c.ServerApp.root_dir = str(home)
 c.ServerApp.terminals_enabled = True
+# Not the default login shell: Debian's /etc/profile sets PATH anew, without the virtual environment.
+c.ServerApp.terminado_settings = {"shell_command": ["bash"]}
 c.ServerApp.quit_button = True
 c.ContentsManager.allow_hidden = False
 # The container has no trash that would outlive it.
@@ -25,6 +27,8 @@ c.FileContentsManager.delete_to_trash = False
 # well within the 5 s promised, and the 10 s that `docker stop` waits.
 c.JupyterApp.answer_yes = True
 c.KernelManager.shutdown_wait_time = 2.0
+# Sockets in the runtime directory (mode 0700): with `--network host`, TCP ports would be the whole host's to reach.
+c.KernelManager.transport = "ipc"
 
 # The start has printed the link; from here on only what is wrong. (Access logs have their token blanked by Jupyter.)
 c.Application.log_level = "WARN"

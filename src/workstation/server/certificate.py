@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +62,8 @@ def _check_readable(name: str, file: Path) -> None:
 
 
 def _check_pair(path: Path, key: Path) -> None:
+    import ssl
+
     try:
         # An empty password: OpenSSL would otherwise ask for one on the terminal, and wait.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, key, password="")

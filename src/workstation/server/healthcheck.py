@@ -17,7 +17,7 @@ from typing import Any
 
 from workstation import doctor
 from workstation.server import runtime
-from workstation.server.start import asks_for_server
+from workstation.server.request import asks_for_server
 
 TIMEOUT_S = 3  # below the image's HEALTHCHECK --timeout
 WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -67,17 +67,20 @@ def main() -> None:
         sys.exit(1)
 
 
-def check(environ: Mapping[str, str], first_process: Path = Path("/proc/1")) -> str:
+def check(
+    environ: Mapping[str, str], first_process: Path = Path("/proc/1"), runtime_parent: Path = runtime.PARENT
+) -> str:
     """What is well, in one line. Raises UnhealthyError, or whatever kept it from finding out."""
     if not _serves(first_process, environ):
         return "healthy: this container runs a command, not the server"
-    directory = runtime.newest(environ)
+    directory = runtime.newest(runtime_parent)
     record = _record(directory) if directory else None
     if directory is None or record is None:
         raise UnhealthyError("no Jupyter server is running yet")
     server = Server.from_record(record)
     server.ask()
-    lost = doctor.lost_gpus(runtime.gpu_count(directory))
+    expected = runtime.gpu_count(directory)
+    lost = doctor.lost_gpus(expected) if expected else None  # where there is none, leave NVML's code unread
     if lost:
         raise UnhealthyError(lost)
     return f"healthy: port {server.port}, {server.base_url}api"

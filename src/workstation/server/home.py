@@ -8,24 +8,16 @@ from pathlib import Path
 from workstation.errors import HomeError
 
 # What the server and its kernels write to. One made by another user would end in Jupyter's traceback instead.
-WRITTEN_TO = (
-    "",
-    ".config",
-    ".config/workstation",
-    ".ipython",
-    ".jupyter",
-    ".local",
-    ".local/share",
-    ".local/share/jupyter",
-)
+WRITTEN_TO = ("", ".config/workstation", ".ipython", ".jupyter", ".local/share/jupyter")
 
 
 def check(home: Path) -> None:
     """Raises HomeError where the home, or what Jupyter keeps in it, is not there or not this user's to write."""
     if not home.is_dir():
         raise HomeError(f"the home {home} is not there", remedy=f"Mount a volume: -v workstation-home:{home}")
-    for directory in (home / name for name in WRITTEN_TO):
-        if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
+    for path in (home / name for name in WRITTEN_TO):
+        directory = next(there for there in (path, *path.parents) if there.is_dir())
+        if not os.access(directory, os.W_OK | os.X_OK):
             raise _refusal(directory)
 
 

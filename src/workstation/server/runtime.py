@@ -1,17 +1,18 @@
 """What one run of the server leaves for the health check: Jupyter's own record, and how many GPUs there were.
 
-It lies below /tmp, not in the home: a volume outlives the container, and its records would speak of servers long gone.
+It lies in /tmp, not in the home: a volume outlives the container, and its records would speak of servers long gone.
+Nor in $TMPDIR: the kernels' sockets lie there too, and a socket's path may have 107 characters.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Mapping
+import secrets
 from pathlib import Path
 
 from workstation.errors import WorkstationError
 
+PARENT = Path("/tmp")
 PREFIX = f"workstation-{os.getuid()}-"
 GPU_COUNT = "gpu-count"
 
@@ -22,28 +23,24 @@ class TemporaryDirectoryError(WorkstationError):
     exit_code = 73
 
 
-def make(environ: Mapping[str, str], gpu_count: int) -> Path:
+def make(gpu_count: int, parent: Path = PARENT) -> Path:
     """A fresh directory of mode 0700 for JUPYTER_RUNTIME_DIR. Raises TemporaryDirectoryError."""
-    parent = _parent(environ)
+    directory = parent / f"{PREFIX}{secrets.token_hex(4)}"
     try:
-        directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        directory.mkdir(mode=0o700)
         (directory / GPU_COUNT).write_text(str(gpu_count))
     except OSError as error:
         raise TemporaryDirectoryError(
-            f"{parent} cannot be written: {error.strerror}", remedy="Give it a place to write: --tmpfs /tmp:exec"
+            f"{parent} cannot be written: {error.strerror}", remedy=f"Give it a place to write: --tmpfs {parent}:exec"
         ) from error
     return directory
 
 
-def newest(environ: Mapping[str, str]) -> Path | None:
+def newest(parent: Path = PARENT) -> Path | None:
     """The directory of this user's latest start; None before the first."""
-    made = [path for path in _parent(environ).glob(f"{PREFIX}*") if path.stat().st_uid == os.getuid()]
-    return max(made, key=lambda path: path.stat().st_ctime_ns, default=None)
+    made = [path for path in parent.glob(f"{PREFIX}*") if path.stat().st_uid == os.getuid()]
+    return max(made, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def gpu_count(directory: Path) -> int:
     return int((directory / GPU_COUNT).read_text())
-
-
-def _parent(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("TMPDIR") or "/tmp")

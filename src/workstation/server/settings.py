@@ -13,6 +13,7 @@ from pathlib import Path
 
 from workstation.errors import SettingError
 from workstation.server.hooks import DEFAULT_DIRECTORY
+from workstation.server.request import HUB_COMMAND, started_by_hub
 from workstation.server.site import Site
 
 NAMES = (
@@ -66,14 +67,10 @@ class Settings:
     @property
     def program(self) -> str:
         """`jupyter-lab` itself: `jupyter lab` would start one Python more."""
-        return "jupyter-lab" if self.site else "jupyterhub-singleuser"
+        return "jupyter-lab" if self.site else HUB_COMMAND
 
     def program_arguments(self) -> list[str]:
         return [*(self.site.jupyter_arguments() if self.site else ()), *self.arguments]
-
-
-def started_by_hub(environ: Mapping[str, str]) -> bool:
-    return bool(environ.get("JUPYTERHUB_API_TOKEN") and environ.get("JUPYTERHUB_SERVICE_URL"))
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
@@ -83,8 +80,14 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             continue
         import difflib
 
-        nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)[0]
-        raise SettingError(f"{name} is not a setting", remedy=f"Did you mean {nearest}?")
+        known = {_without_prefix(setting): setting for setting in NAMES}
+        nearest = difflib.get_close_matches(_without_prefix(name), known, n=1, cutoff=0.0)[0]
+        raise SettingError(f"{name} is not a setting", remedy=f"Did you mean {known[nearest]}?")
+
+
+def _without_prefix(name: str) -> str:
+    """WORKSTATION_PORT is nearest to JUPYTER_PORT."""
+    return name.partition("_")[2]
 
 
 def _refuse_contradicting(argv: Sequence[str]) -> None:

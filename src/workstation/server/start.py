@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from workstation import doctor
 from workstation.errors import WorkstationError
 from workstation.server import environment, home, hooks, notebooks, runtime
-from workstation.server.settings import Settings, started_by_hub
-
-HUB_COMMAND = "jupyterhub-singleuser"
+from workstation.server.request import HUB_COMMAND, asks_for_server
+from workstation.server.settings import Settings
 
 
 class CommandError(WorkstationError):
@@ -48,19 +47,12 @@ def start(arguments: Sequence[str]) -> NoReturn:
         settings.site.make_ready()
         os.environ.update(settings.site.environment())
     hooks.run_all(settings.hooks, settings.home)
-    os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime.make(os.environ, doctor.visible_gpu_count()))
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime.make(doctor.visible_gpu_count()))
     print(doctor.start_summary())
     if settings.site:
         print(f"\n    {settings.site.link()}\n")
     # The image's own program: a half-done `pip install --user` in the home must not keep the server from starting.
     become([str(Path(sys.executable).with_name(settings.program)), *settings.program_arguments()])
-
-
-def asks_for_server(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """No arguments, or options for Jupyter. A Hub's spawner may name its single-user server as the command."""
-    if not arguments or arguments[0].startswith("-"):
-        return True
-    return arguments[0] == HUB_COMMAND and started_by_hub(environ)
 
 
 def become(command: Sequence[str]) -> NoReturn:
