@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 import os
 import pwd
 from collections.abc import Callable
