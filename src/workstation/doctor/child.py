@@ -39,7 +39,10 @@ def ask(script: Path, *arguments: str, patience: float = PATIENCE_SECONDS) -> di
         raise ChildError(f"killed by {signal.Signals(-done.returncode).name}{_last_words(done.stderr)}")
     if done.returncode != 0:
         raise ChildError(_last_words(done.stderr).removeprefix(": ") or f"exit code {done.returncode}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise ChildError(f"no answer in {done.stdout[-200:]!r}") from error
     return answer
 
 

@@ -23,18 +23,20 @@ Copies = Mapping[str, tuple[str, ...]]
 
 
 def copies(files: Iterable[str]) -> Copies:
-    """Soname -> the distinct files that carry it, CUDA's libraries alone; symbolic links are followed."""
+    """Soname -> the distinct files that carry it, CUDA's libraries alone."""
     found: dict[str, set[str]] = {}
     for file in files:
         match = _CUDA.match(Path(file).name)
         if match:
-            found.setdefault(match.group(1), set()).add(str(Path(file).resolve()))
+            found.setdefault(match.group(1), set()).add(file)
     return {soname: tuple(sorted(found[soname])) for soname in sorted(found)}
 
 
 def on_disk(environ: Mapping[str, str]) -> Copies:
     """Those that a program can come across: ld.so's cache, LD_LIBRARY_PATH, torch and NVIDIA's wheels beside it."""
-    return copies((*_linker_cache(), *_listed(_folders(environ))))
+    files = (*_linker_cache(), *_listed(_folders(environ)))
+    by_name = copies(files)
+    return {soname: tuple(sorted({str(Path(file).resolve()) for file in by_name[soname]})) for soname in by_name}
 
 
 def _linker_cache() -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 class Found:
     """A library as ld.so finds it."""
 
-    file: str
+    file: str  # as /proc/self/maps shows it: symbolic links followed
     version: str
 
 
@@ -38,7 +38,7 @@ def _cudnn() -> dict[str, str] | None:
     if library is None:
         return None
     library.cudnnGetVersion.restype = ctypes.c_size_t
-    return {"file": _file_of("libcudnn.so.9"), "version": _dotted(library.cudnnGetVersion())}
+    return {"file": _file_of("libcudnn.so"), "version": _dotted(library.cudnnGetVersion())}
 
 
 def _nccl() -> dict[str, str] | None:
@@ -47,7 +47,7 @@ def _nccl() -> dict[str, str] | None:
         return None
     number = ctypes.c_int()
     library.ncclGetVersion(ctypes.byref(number))
-    return {"file": _file_of("libnccl.so.2"), "version": _dotted(number.value)}
+    return {"file": _file_of("libnccl.so"), "version": _dotted(number.value)}
 
 
 def _load(soname: str) -> ctypes.CDLL | None:
@@ -57,10 +57,9 @@ def _load(soname: str) -> ctypes.CDLL | None:
         return None
 
 
-def _file_of(soname: str) -> str:
-    """Where it came from: the symbolic link's target may carry the full version in its name."""
+def _file_of(name: str) -> str:
     lines = Path("/proc/self/maps").read_text().splitlines()
-    return next(line.split(maxsplit=5)[5] for line in lines if f"/{soname}" in line)
+    return next(line.split(maxsplit=5)[5] for line in lines if f"/{name}." in line)
 
 
 def _dotted(number: int) -> str:

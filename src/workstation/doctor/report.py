@@ -25,8 +25,8 @@ def table(rows: tuple[Row, ...]) -> Table:
     section = ""
     for row in rows:
         if row.section != section:
+            drawn.add_row("", Text(f"\n{row.section}" if section else row.section, style="bold"))
             section = row.section
-            drawn.add_row("", Text(f"\n{section}", style="bold"))
         status = Text(row.finding.status.name, style=COLOURS[row.finding.status])
         drawn.add_row(status, row.check.replace("_", " "), _found(row.finding))
     return drawn
@@ -57,7 +57,9 @@ def as_json(rows: tuple[Row, ...], machine: Machine) -> str:
         **asdict(machine.installed),
         "driver": machine.graphics.driver or machine.graphics.kernel_driver,
     }
-    return json.dumps({"status": worst(rows).name, "versions": versions, "findings": findings}, indent=2)
+    return json.dumps(
+        {"status": worst(rows).name, "versions": versions, "findings": findings}, indent=2, ensure_ascii=False
+    )
 
 
 def _found(finding: Finding) -> Text:

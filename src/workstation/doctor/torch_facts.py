@@ -69,8 +69,8 @@ def gather() -> TorchFacts:
         nccl=_nccl(torch),
         architectures=_architectures(torch),
         threads=torch.get_num_threads(),
-        torchvision=_companion("torchvision"),
-        torchaudio=_companion("torchaudio"),
+        torchvision=_companion(torch, "torchvision"),
+        torchaudio=_companion(torch, "torchaudio"),
         cuda_error=cuda_error,
         devices=tuple(
             Device(torch.cuda.get_device_name(index), fault(torch, f"cuda:{index}")) for index in range(count)
@@ -132,7 +132,7 @@ def _cuda_error(torch: Any) -> str | None:
     return None
 
 
-def _companion(name: str) -> Companion:
+def _companion(torch: Any, name: str) -> Companion:
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
@@ -141,8 +141,19 @@ def _companion(name: str) -> Companion:
         return Companion(error=str(error))
     except Exception as error:  # torchaudio raises RuntimeError for a torch of another CUDA, others what they like
         return Companion(error=str(error).splitlines()[0])
-    cuda = getattr(getattr(module, "version", None), "cuda", None)
-    return Companion(version=str(module.__version__), cuda=cuda)
+    return Companion(version=str(module.__version__), cuda=_built_for(torch, name))
+
+
+def _built_for(torch: Any, name: str) -> str | None:
+    """What its extension was compiled with; the package's own name need not say."""
+    operators = {"torchvision": ("torchvision", "_cuda_version"), "torchaudio": ("_torchaudio", "cuda_version")}
+    namespace, operator = operators[name]
+    try:
+        number = getattr(getattr(torch.ops, namespace), operator)()
+    except AttributeError:  # it has no compiled part
+        return None
+    # CUDA_VERSION: major · 1000 + minor · 10; torchvision says -1 for a CPU build, torchaudio None
+    return None if number is None or number < 0 else f"{number // 1000}.{number % 1000 // 10}"
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from workstation.doctor.place import Place
 
 def c_compiler(machine: Machine) -> Finding:
     """Triton compiles a launcher for each GPU kernel, with Python.h; most images lack one or both (pytorch#116696)."""
-    return _compiler(machine.c_compiler, "gcc python3-dev")
+    return _compiler(machine, machine.c_compiler, "gcc python3-dev")
 
 
 def cxx_compiler(machine: Machine) -> Finding:
     """Inductor compiles each fused CPU kernel as C++ with OpenMP."""
-    return _compiler(machine.cxx_compiler, "g++")
+    return _compiler(machine, machine.cxx_compiler, "g++")
 
 
 def inductor_cache(host: Host) -> Finding:
@@ -41,11 +41,12 @@ def working_directory(host: Host) -> Finding:
     return ok(str(host.working_directory))
 
 
-def _compiler(compiler: Compiler, packages: str) -> Finding:
+def _compiler(host: Host, compiler: Compiler, packages: str) -> Finding:
     if compiler.error is not None:
+        install = f"apt-get install --no-install-recommends {packages}"
         return fail(
             f"{compiler.path or compiler.command}: {compiler.error}",
-            remedy=f"apt-get install --no-install-recommends {packages}",
+            remedy=install if host.places.temporary.writable else "see temporary directory, above",
         )
     return ok(f"{compiler.path} compiles and links")
 

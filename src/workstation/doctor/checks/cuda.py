@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from workstation.doctor.checks.gpu import NONE_HERE, hidden_from_cuda
 from workstation.doctor.finding import Finding, fail, ok, warn
 from workstation.doctor.libraries import Copies, copies
@@ -11,7 +9,7 @@ from workstation.doctor.machine import Machine
 from workstation.doctor.plain_program import Found
 from workstation.doctor.torch_facts import TorchFacts
 
-UNKNOWN = fail("unknown: torch does not import", remedy="mend torch first, see above")
+UNKNOWN = warn("unknown: torch does not import", remedy="mend torch first, see above")
 CPU_BUILD = ok("none: torch is a CPU build")
 KEEP_ONE = "keep one: torch's wheels or the system's packages, not both; take other folders out of LD_LIBRARY_PATH"
 
@@ -124,11 +122,10 @@ def _one_for_all(facts: TorchFacts, soname: str, version: str | None, plain: Fou
     if plain is None:
         return ok(f"{version}, torch's own; other programs find none")
     own = copies(facts.mapped).get(soname, ())
-    found = str(Path(plain.file).resolve())
     if plain.version != version:
-        return fail(f"torch has {version}, other programs {plain.version} ({found})", remedy=KEEP_ONE)
-    if own and found not in own:
-        return warn(f"{version}, but twice: {own[0]} and {found}", remedy=KEEP_ONE)
+        return fail(f"torch has {version}, other programs {plain.version} ({plain.file})", remedy=KEEP_ONE)
+    if own and plain.file not in own:
+        return warn(f"{version}, but twice: {own[0]} and {plain.file}", remedy=KEEP_ONE)
     return ok(f"{version}: one file for torch and every other program")
 
 

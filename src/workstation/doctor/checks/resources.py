@@ -45,9 +45,13 @@ def cpus(host: Host) -> Finding:
     if threads is None and host.cpus.quota is None:
         return ok(value)
     if threads is None:
-        return warn(f"{value}, threads not bound to the quota", remedy=f"OMP_NUM_THREADS={host.cpus.usable}")
+        return warn(
+            f"{value}, threads not bound to the quota", remedy=f"docker run --env OMP_NUM_THREADS={host.cpus.usable} …"
+        )
     if not threads.isdigit() or int(threads) > host.cpus.usable:
-        return warn(f"{value}, OMP_NUM_THREADS={threads}", remedy=f"OMP_NUM_THREADS={host.cpus.usable}")
+        return warn(
+            f"{value}, OMP_NUM_THREADS={threads}", remedy=f"docker run --env OMP_NUM_THREADS={host.cpus.usable} …"
+        )
     return ok(f"{value}, {threads} threads")
 
 

@@ -26,23 +26,41 @@ def torch(machine: Machine) -> Finding:
     """torch, torchvision and torchaudio are compiled against each other: an unpinned trio may not import together."""
     facts = machine.torch
     if not isinstance(facts, TorchFacts):
-        return fail(f"does not import: {facts}", remedy=f"install it again: {PYTORCH_SELECTOR}")
+        return fail(f"does not import: {facts}", remedy=_unwritable(machine) or f"install it again: {PYTORCH_SELECTOR}")
     companions = {"torchvision": facts.torchvision, "torchaudio": facts.torchaudio}
     value = ", ".join([f"torch {facts.version}", *(_name(*item) for item in companions.items())])
     matching = f"take versions that were released together: {PYTORCH_SELECTOR}"
     broken = [f"{name} does not import: {found.error}" for name, found in companions.items() if found.error]
     if broken:
-        return fail("\n".join([value, *broken]), remedy=matching)
+        return fail("\n".join([value, *broken]), remedy=_unwritable(machine) or matching)
     strangers = [
         f"{name} is built for CUDA {found.cuda}, torch for {facts.cuda}"
         for name, found in companions.items()
         if found.cuda is not None and found.cuda != facts.cuda
     ]
-    if strangers:
+    # Within one major version CUDA's libraries are compatible, and upstream releases such pairs (pytorch/audio#4226).
+    if any(found.cuda is not None and _major(found.cuda) != _major(facts.cuda) for found in companions.values()):
         return fail("\n".join([value, *strangers]), remedy=matching)
     if any(found.version is None for found in companions.values()):
         return warn(value, remedy=matching)
-    return ok(f"{value}: import together")
+    return ok("\n".join([f"{value}: import together", *(f"{stranger}: compatible" for stranger in strangers)]))
+
+
+def _major(cuda: str | None) -> str | None:
+    return None if cuda is None else cuda.split(".")[0]
+
+
+def _unwritable(host: Host) -> str | None:
+    """torch looks for a temporary directory when it is imported, torchvision makes Inductor's cache."""
+    blocked = [
+        name
+        for name, place in (
+            ("temporary directory", host.places.temporary),
+            ("inductor cache", host.places.inductor_cache),
+        )
+        if not place.writable
+    ]
+    return f"it needs a writable {' and '.join(blocked)}: see there, below" if blocked else None
 
 
 def _name(name: str, found: Companion) -> str:

@@ -1,0 +1,382 @@
+"""Every check is content with a healthy machine, and says what is wrong and what to do on each that is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workstation.doctor import nvml
+from workstation.doctor.checks import compiling, cuda, gpu, resources, software
+from workstation.doctor.child import ChildError
+from workstation.doctor.container import Engine
+from workstation.doctor.examination import GPU_CHECKS, SECTIONS, Check, examine, worst
+from workstation.doctor.finding import Finding, Status
+from workstation.doctor.graphics import Graphics
+from workstation.doctor.host import Cpus, Interpreter, Memory
+from workstation.doctor.machine import Machine
+from workstation.doctor.nvml import Gpu, NvmlError
+from workstation.doctor.plain_program import Found, PlainProgram
+from workstation.doctor.torch_facts import Companion, Device, TorchFacts
+from workstation.doctor.units import GIB, MIB
+
+ALL = [check for checks in SECTIONS.values() for check in checks]
+NO_LIBRARY = NvmlError(nvml.LIBRARY_NOT_FOUND, "libnvidia-ml.so.1: cannot open shared object file")
+
+
+def graphics(machine: Machine, **changes: Any) -> Machine:
+    return replace(machine, graphics=replace(machine.graphics, **changes))
+
+
+def unseen(machine: Machine, **changes: Any) -> Machine:
+    """The host's GPU, not handed to the container."""
+    return replace(graphics(machine, gpus=(), driver=None, nvml_error=NO_LIBRARY), **changes)
+
+
+def no_gpu(machine: Machine) -> Machine:
+    return replace(machine, graphics=Graphics((), None, NO_LIBRARY, None, ()))
+
+
+def torch(machine: Machine, **changes: Any) -> Machine:
+    assert isinstance(machine.torch, TorchFacts)
+    return replace(machine, torch=replace(machine.torch, **changes))
+
+
+def place(machine: Machine, name: str, **changes: Any) -> Machine:
+    return replace(machine, places=replace(machine.places, **{name: replace(getattr(machine.places, name), **changes)}))
+
+
+def says(finding: Finding, status: Status, *words: str) -> None:
+    """The status, and each of the words somewhere in what is said; what is not OK has a remedy."""
+    assert finding.status is status, finding
+    said = f"{finding.value}\n{finding.remedy}"
+    for word in words:
+        assert word in said
+    assert (finding.remedy is None) == (status is Status.OK)
+
+
+@pytest.mark.parametrize("check", ALL, ids=lambda check: check.__name__)
+def test_a_healthy_machine_is_ok(healthy: Machine, check: Check) -> None:
+    says(check(healthy), Status.OK)
+
+
+@pytest.mark.parametrize("check", ALL, ids=lambda check: check.__name__)
+def test_a_machine_without_a_gpu_is_ok(healthy: Machine, check: Check) -> None:
+    says(check(no_gpu(healthy)), Status.OK)
+
+
+# Software
+
+
+def test_another_python_on_path_is_named(healthy: Machine) -> None:
+    other = replace(healthy, interpreter=Interpreter("3.13.5", Path("/opt/venv/bin/python"), Path("/usr/bin/python")))
+    says(software.python(other), Status.WARN, "/usr/bin/python", "export PATH=/opt/venv/bin:$PATH")
+
+
+def test_a_torch_that_does_not_import_fails_with_its_own_last_words(healthy: Machine) -> None:
+    broken = replace(healthy, torch=ChildError("ImportError: libcudart.so.13: cannot open shared object file"))
+    says(software.torch(broken), Status.FAIL, "libcudart.so.13", "pytorch.org")
+
+
+def test_a_torch_that_lacks_a_temporary_directory_is_not_reinstalled(healthy: Machine) -> None:
+    broken = replace(healthy, torch=ChildError("FileNotFoundError: No usable temporary directory found"))
+    says(software.torch(place(broken, "temporary", writable=False)), Status.FAIL, "writable temporary directory")
+
+
+def test_a_companion_that_does_not_import_fails(healthy: Machine) -> None:
+    broken = torch(healthy, torchaudio=Companion(error="compiled with different CUDA versions"))
+    says(software.torch(broken), Status.FAIL, "torchaudio does not import: compiled with different CUDA versions")
+
+
+def test_a_companion_for_another_cuda_fails(healthy: Machine) -> None:
+    says(
+        software.torch(torch(healthy, torchvision=Companion("0.29.2", "12.6"))),
+        Status.FAIL,
+        "torchvision is built for CUDA 12.6, torch for 13.0",
+    )
+
+
+def test_a_companion_for_a_later_minor_version_is_shown_as_compatible(healthy: Machine) -> None:
+    says(
+        software.torch(torch(healthy, torchvision=Companion("0.29.2", "13.2"))),
+        Status.OK,
+        "torchvision is built for CUDA 13.2, torch for 13.0: compatible",
+    )
+
+
+def test_a_missing_companion_is_a_warning(healthy: Machine) -> None:
+    says(software.torch(torch(healthy, torchvision=Companion())), Status.WARN, "no torchvision")
+
+
+# CUDA
+
+
+def test_a_cpu_build_beside_a_gpu_fails(healthy: Machine) -> None:
+    says(cuda.cuda(torch(healthy, cuda=None)), Status.FAIL, "CPU build", "whl/cu130")
+    says(cuda.cuda(unseen(torch(healthy, cuda=None))), Status.FAIL, "CPU build")
+
+
+def test_a_cpu_build_on_a_machine_without_a_gpu_is_fine(healthy: Machine) -> None:
+    cpu = no_gpu(torch(healthy, cuda=None, cudnn=None, nccl=None))
+    for check in (cuda.cuda, cuda.cudnn, cuda.nccl):
+        says(check(cpu), Status.OK, "CPU build")
+
+
+@pytest.mark.parametrize("check", [cuda.cuda, cuda.cudnn, cuda.nccl, cuda.cuda_libraries_loaded, cuda.gpu_kernels])
+def test_what_cannot_be_known_is_not_called_ok(healthy: Machine, check: Check) -> None:
+    says(check(replace(healthy, torch=ChildError("killed by SIGSEGV"))), Status.WARN, "unknown")
+
+
+def test_another_version_of_cudnn_for_other_programs_fails(healthy: Machine) -> None:
+    system = Found("/usr/lib/x86_64-linux-gnu/libcudnn.so.9", "9.20.0")
+    mixed = replace(healthy, plain_program=replace(healthy.plain_program, cudnn=system))
+    says(cuda.cudnn(mixed), Status.FAIL, "torch has 9.24.0, other programs 9.20.0")
+
+
+def test_a_second_file_of_the_same_cudnn_is_a_warning(healthy: Machine) -> None:
+    system = Found("/usr/lib/x86_64-linux-gnu/libcudnn.so.9", "9.24.0")
+    mixed = replace(healthy, plain_program=replace(healthy.plain_program, cudnn=system))
+    says(cuda.cudnn(mixed), Status.WARN, "twice")
+
+
+def test_a_cudnn_that_torch_refuses_fails(healthy: Machine) -> None:
+    refused = torch(healthy, cudnn=None, cudnn_error="cuDNN version incompatibility: compiled against (9, 24, 0)")
+    says(cuda.cudnn(refused), Status.FAIL, "incompatibility", "LD_LIBRARY_PATH")
+
+
+def test_another_nccl_for_other_programs_fails(healthy: Machine) -> None:
+    system = Found("/usr/lib/x86_64-linux-gnu/libnccl.so.2", "2.27.3")
+    mixed = replace(healthy, plain_program=replace(healthy.plain_program, nccl=system))
+    says(cuda.nccl(mixed), Status.FAIL, "2.27.3")
+
+
+def test_a_torch_without_nccl_is_a_warning(healthy: Machine) -> None:
+    says(cuda.nccl(torch(healthy, nccl=None)), Status.WARN, "without it")
+
+
+def test_libraries_that_only_torch_finds_are_fine(healthy: Machine) -> None:
+    alone = replace(healthy, plain_program=PlainProgram(None, None))
+    says(cuda.cudnn(alone), Status.OK, "other programs find none")
+
+
+def test_a_library_loaded_from_two_files_fails(healthy: Machine) -> None:
+    assert isinstance(healthy.torch, TorchFacts)
+    second = "/usr/local/cuda/lib64/libcudnn.so.9"
+    twice = torch(healthy, mapped=(*healthy.torch.mapped, second))
+    says(cuda.cuda_libraries_loaded(twice), Status.FAIL, "libcudnn.so.9: ", second)
+
+
+def test_a_library_installed_twice_is_a_warning(healthy: Machine) -> None:
+    twice = replace(healthy, libraries={"libcudart.so.13": ("/a/libcudart.so.13", "/b/libcudart.so.13")})
+    says(cuda.cuda_libraries_installed(twice), Status.WARN, "/a/libcudart.so.13 and /b/libcudart.so.13")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "capability", "runs"),
+    [
+        ("sm_90", (9, 0), True),
+        ("sm_86", (8, 9), True),  # a later minor version of its generation
+        ("sm_86", (8, 0), False),  # an earlier one
+        ("sm_80", (9, 0), False),  # machine code does not run on another generation
+        ("sm_90a", (9, 0), True),
+        ("sm_100a", (10, 3), False),  # "a" is for that very GPU
+        ("compute_80", (9, 0), True),  # PTX is compiled by the driver
+        ("compute_120", (9, 0), False),
+        ("sm_120", (12, 1), True),
+    ],
+)
+def test_which_code_runs_on_which_gpu(architecture: str, capability: tuple[int, int], runs: bool) -> None:
+    assert cuda.runs_on(architecture, capability) is runs
+
+
+def test_a_gpu_that_torch_holds_no_code_for_fails(healthy: Machine) -> None:
+    old = graphics(healthy, gpus=(Gpu(0, "Tesla V100", 16 * GIB, (7, 0)),))
+    says(cuda.gpu_kernels(old), Status.FAIL, "Tesla V100 is sm_70", "sm_75")
+
+
+def test_a_gpu_that_torch_cannot_open_fails_in_torchs_words(healthy: Machine) -> None:
+    says(cuda.gpu_use(torch(healthy, cuda_error="driver too old", devices=())), Status.FAIL, "driver too old")
+
+
+def test_a_gpu_that_computes_wrongly_or_not_at_all_fails(healthy: Machine) -> None:
+    ill = torch(healthy, devices=(Device("H100", None), Device("H100", "CUDA error: uncorrectable ECC error")))
+    says(cuda.gpu_use(ill), Status.FAIL, "cuda:1: CUDA error: uncorrectable ECC error")
+
+
+# GPU
+
+
+def test_each_gpu_is_shown_with_its_memory_and_capability(healthy: Machine) -> None:
+    two = (*healthy.graphics.gpus, Gpu(1, "NVIDIA GB10", None, (12, 1)))
+    assert gpu.gpu(graphics(healthy, gpus=two)).value.splitlines() == [
+        "0: NVIDIA H100 80GB HBM3, 80.0 GiB, compute capability 9.0",
+        "1: NVIDIA GB10, shared memory, compute capability 12.1",
+    ]
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1", "NoDevFiles", " ,0"])
+def test_gpus_hidden_by_cuda_visible_devices_are_noticed(healthy: Machine, value: str) -> None:
+    hidden = replace(healthy, cuda_visible_devices=value)
+    says(gpu.gpu(hidden), Status.WARN, "hidden: CUDA_VISIBLE_DEVICES", "unset CUDA_VISIBLE_DEVICES")
+    says(cuda.gpu_use(hidden), Status.WARN, "hidden")
+
+
+@pytest.mark.parametrize("value", ["0", "0,1", "GPU-8f6d", "MIG-8f6d"])
+def test_a_choice_of_gpus_hides_nothing(healthy: Machine, value: str) -> None:
+    says(gpu.gpu(replace(healthy, cuda_visible_devices=value)), Status.OK)
+
+
+@pytest.mark.parametrize(
+    ("engine", "command"),
+    [
+        (Engine.DOCKER, "docker run --gpus all"),
+        (Engine.DOCKER, "docker compose -f docker-compose.yml -f compose/gpu.yml up"),
+        (Engine.DOCKER, "sudo nvidia-ctk runtime configure --runtime=docker"),
+        (Engine.PODMAN, "podman run --device nvidia.com/gpu=all"),
+        (Engine.KUBERNETES, "nvidia.com/gpu: 1"),
+        (Engine.APPTAINER, "apptainer run --nv"),
+        (None, "install NVIDIA's driver"),
+    ],
+)
+def test_a_gpu_that_is_on_the_host_gets_the_engines_own_command(
+    healthy: Machine, engine: Engine | None, command: str
+) -> None:
+    says(gpu.gpu(unseen(healthy, engine=engine)), Status.WARN, "0000:04:00.0", command)
+
+
+def test_a_host_that_has_no_driver_gets_one_first(healthy: Machine) -> None:
+    bare = graphics(unseen(healthy), kernel_driver=None)
+    says(gpu.gpu(bare), Status.WARN, "the host has loaded no NVIDIA driver", "ubuntu-drivers", "--gpus all")
+
+
+def test_a_gpu_known_by_its_driver_alone_is_noticed(healthy: Machine) -> None:
+    """WSL and some virtual machines show no PCI device."""
+    says(gpu.gpu(graphics(unseen(healthy), on_host=())), Status.WARN, "on the host, not visible here")
+
+
+@pytest.mark.parametrize("value", ["", "none"])
+def test_a_container_that_asked_for_no_gpu_is_told_so(healthy: Machine, value: str) -> None:
+    says(gpu.gpu(unseen(healthy, nvidia_visible_devices=value)), Status.WARN, f"NVIDIA_VISIBLE_DEVICES={value!r}")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (nvml.UNKNOWN, "nvidia-container-toolkit#48"),
+        (nvml.VERSION_MISMATCH, "--force-recreate"),
+        (nvml.DRIVER_NOT_LOADED, "sudo modprobe nvidia"),
+        (nvml.GPU_IS_LOST, "Xid 79"),
+        (4, "nvidia-smi on the host"),
+    ],
+)
+def test_a_driver_that_refuses_fails_with_the_way_back(healthy: Machine, code: int, words: str) -> None:
+    refused = graphics(healthy, gpus=(), driver=None, nvml_error=NvmlError(code, "its own words"))
+    says(gpu.gpu(refused), Status.FAIL, "its own words", words)
+
+
+def test_a_driver_older_than_cuda_needs_fails(healthy: Machine) -> None:
+    says(gpu.driver(graphics(healthy, driver="570.133.20")), Status.FAIL, "CUDA 13.0 needs R580", "reboot")
+
+
+def test_the_hosts_old_driver_is_noticed_before_the_gpu_is_handed_over(healthy: Machine) -> None:
+    says(gpu.driver(graphics(unseen(healthy), kernel_driver="535.54.03")), Status.FAIL, "535.54.03")
+
+
+def test_an_older_cuda_is_content_with_an_older_driver(healthy: Machine) -> None:
+    older = replace(graphics(healthy, driver="570.133.20"), installed=replace(healthy.installed, cuda="12.8"))
+    says(gpu.driver(older), Status.OK, "R525")
+
+
+# The machine
+
+
+def test_docker_s_default_shared_memory_is_a_warning(healthy: Machine) -> None:
+    says(resources.shared_memory(replace(healthy, shm_bytes=64 * MIB)), Status.WARN, "64 MiB", "--shm-size")
+
+
+@pytest.mark.parametrize(("memory", "status"), [(3 * GIB, Status.WARN), (1 * GIB, Status.FAIL)])
+def test_too_little_memory_is_noticed(healthy: Machine, memory: int, status: Status) -> None:
+    says(resources.memory(replace(healthy, memory=Memory(memory, limited=True))), status, "--memory")
+    says(resources.memory(replace(healthy, memory=Memory(memory, limited=False))), status, "larger machine")
+
+
+@pytest.mark.parametrize("threads", [None, "64", "many"])
+def test_more_threads_than_the_quota_allows_is_a_warning(healthy: Machine, threads: str | None) -> None:
+    throttled = replace(healthy, cpus=Cpus(usable=2, quota=1.5, threads=threads))
+    says(resources.cpus(throttled), Status.WARN, "quota 1.5", "OMP_NUM_THREADS=2")
+
+
+def test_threads_that_fit_the_quota_are_fine(healthy: Machine) -> None:
+    says(resources.cpus(replace(healthy, cpus=Cpus(usable=2, quota=1.5, threads="2"))), Status.OK, "2 threads")
+
+
+@pytest.mark.parametrize(("check", "name"), [(resources.home, "home"), (resources.temporary_directory, "temporary")])
+def test_a_directory_that_is_full_or_closed_is_noticed(healthy: Machine, check: Check, name: str) -> None:
+    says(check(place(healthy, name, writable=False)), Status.FAIL, "cannot be written", "docker run")
+    says(check(place(healthy, name, free_bytes=100 * MIB)), Status.FAIL, "100 MiB free", "docker system")
+    says(check(place(healthy, name, free_bytes=2 * GIB)), Status.WARN, "2.0 GiB free")
+
+
+# torch.compile
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "variable"),
+    [
+        (compiling.inductor_cache, "inductor_cache", "TORCHINDUCTOR_CACHE_DIR"),
+        (compiling.triton_cache, "triton_cache", "TRITON_CACHE_DIR"),
+    ],
+)
+def test_a_cache_that_cannot_be_written_or_run_from_fails(
+    healthy: Machine, check: Check, name: str, variable: str
+) -> None:
+    says(check(place(healthy, name, writable=False, executable=False)), Status.FAIL, "written", variable)
+    says(check(place(healthy, name, executable=False)), Status.FAIL, "noexec", ":exec", variable)
+
+
+def test_a_working_directory_that_cannot_be_entered_or_is_gone_fails(healthy: Machine) -> None:
+    says(compiling.working_directory(replace(healthy, working_directory_open=False)), Status.FAIL, "--workdir")
+    says(compiling.working_directory(replace(healthy, working_directory=None)), Status.FAIL, "deleted")
+
+
+@pytest.mark.parametrize(
+    ("check", "field", "package"),
+    [(compiling.c_compiler, "c_compiler", "python3-dev"), (compiling.cxx_compiler, "cxx_compiler", "g++")],
+)
+def test_a_compiler_that_does_not_compile_fails_with_its_first_complaint(
+    healthy: Machine, check: Check, field: str, package: str
+) -> None:
+    broken = replace(healthy, **{field: replace(getattr(healthy, field), error="fatal error: Python.h: No such file")})
+    says(check(broken), Status.FAIL, "Python.h", "apt-get install", package)
+    says(check(place(broken, "temporary", writable=False)), Status.FAIL, "see temporary directory")
+
+
+# All together
+
+
+def test_every_gpu_check_fails_where_a_gpu_is_required_and_none_is_there(healthy: Machine) -> None:
+    rows = examine(no_gpu(healthy), require_gpu=True)
+    failed = {row.check for row in rows if row.finding.status is Status.FAIL}
+    assert failed == {check.__name__ for check in GPU_CHECKS}
+    assert all(row.finding.remedy for row in rows if row.check in failed)
+
+
+@pytest.mark.parametrize("value", ["", "-1"])
+def test_a_hidden_gpu_does_not_satisfy_the_requirement(healthy: Machine, value: str) -> None:
+    assert worst(examine(replace(healthy, cuda_visible_devices=value), require_gpu=True)) is Status.FAIL
+
+
+def test_a_required_gpu_that_was_not_handed_over_keeps_the_mending_command(healthy: Machine) -> None:
+    row = next(row for row in examine(unseen(healthy), require_gpu=True) if row.check == "gpu")
+    says(row.finding, Status.FAIL, "docker run --gpus all")
+
+
+def test_a_usable_gpu_satisfies_the_requirement(healthy: Machine) -> None:
+    assert worst(examine(healthy, require_gpu=True)) is Status.OK
+
+
+def test_the_worst_finding_is_the_verdict(healthy: Machine) -> None:
+    assert worst(examine(replace(healthy, shm_bytes=MIB))) is Status.WARN
+    assert worst(examine(place(replace(healthy, shm_bytes=MIB), "home", writable=False))) is Status.FAIL
