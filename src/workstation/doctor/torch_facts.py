@@ -24,6 +24,7 @@ class Device:
     """A GPU as torch sees it. `fault` is what it answered to a small product and a convolution; None when both ran."""
 
     name: str
+    compute_capability: tuple[int, int]
     fault: str | None
 
 
@@ -48,7 +49,10 @@ class TorchFacts:
             "architectures": tuple(answer["architectures"]),
             "torchvision": Companion(**answer["torchvision"]),
             "torchaudio": Companion(**answer["torchaudio"]),
-            "devices": tuple(Device(**device) for device in answer["devices"]),
+            "devices": tuple(
+                Device(**{**device, "compute_capability": tuple(device["compute_capability"])})
+                for device in answer["devices"]
+            ),
             "mapped": tuple(answer["mapped"]),
         }
         return cls(**{**answer, **nested})
@@ -73,7 +77,12 @@ def gather() -> TorchFacts:
         torchaudio=_companion(torch, "torchaudio"),
         cuda_error=cuda_error,
         devices=tuple(
-            Device(torch.cuda.get_device_name(index), fault(torch, f"cuda:{index}")) for index in range(count)
+            Device(
+                torch.cuda.get_device_name(index),
+                torch.cuda.get_device_capability(index),
+                fault(torch, f"cuda:{index}"),
+            )
+            for index in range(count)
         ),
         mapped=mapped_libraries(),
     )

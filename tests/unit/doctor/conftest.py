@@ -66,7 +66,7 @@ def healthy() -> Machine:
             torchvision=Companion("0.29.2", "13.0"),
             torchaudio=Companion("2.11.0", "13.0"),
             cuda_error=None,
-            devices=(Device("NVIDIA H100 80GB HBM3", fault=None),),
+            devices=(Device("NVIDIA H100 80GB HBM3", (9, 0), fault=None),),
             mapped=("/usr/lib/libc.so.6", CUDNN, NCCL),
         ),
         plain_program=PlainProgram(Found(CUDNN, "9.24.0"), Found(NCCL, "2.30.7")),

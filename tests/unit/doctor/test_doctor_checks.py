@@ -192,8 +192,18 @@ def test_which_code_runs_on_which_gpu(architecture: str, capability: tuple[int, 
 
 
 def test_a_gpu_that_torch_holds_no_code_for_fails(healthy: Machine) -> None:
+    old = torch(healthy, devices=(Device("Tesla V100", (7, 0), "no kernel image is available"),))
+    says(cuda.gpu_kernels(old), Status.FAIL, "Tesla V100 is sm_70", "sm_75", "CUDA_VISIBLE_DEVICES")
+
+
+def test_an_old_gpu_is_named_even_where_torch_cannot_open_it(healthy: Machine) -> None:
     old = graphics(healthy, gpus=(Gpu(0, "Tesla V100", 16 * GIB, (7, 0)),))
-    says(cuda.gpu_kernels(old), Status.FAIL, "Tesla V100 is sm_70", "sm_75")
+    says(cuda.gpu_kernels(torch(old, devices=(), cuda_error="driver too old")), Status.FAIL, "Tesla V100 is sm_70")
+
+
+def test_an_old_gpu_that_cuda_visible_devices_leaves_out_is_no_fault(healthy: Machine) -> None:
+    beside = graphics(healthy, gpus=(*healthy.graphics.gpus, Gpu(1, "Tesla V100", 16 * GIB, (7, 0))))
+    says(cuda.gpu_kernels(replace(beside, cuda_visible_devices="0")), Status.OK)
 
 
 def test_a_gpu_that_torch_cannot_open_fails_in_torchs_words(healthy: Machine) -> None:
@@ -201,7 +211,9 @@ def test_a_gpu_that_torch_cannot_open_fails_in_torchs_words(healthy: Machine) ->
 
 
 def test_a_gpu_that_computes_wrongly_or_not_at_all_fails(healthy: Machine) -> None:
-    ill = torch(healthy, devices=(Device("H100", None), Device("H100", "CUDA error: uncorrectable ECC error")))
+    ill = torch(
+        healthy, devices=(Device("H100", (9, 0), None), Device("H100", (9, 0), "CUDA error: uncorrectable ECC error"))
+    )
     says(cuda.gpu_use(ill), Status.FAIL, "cuda:1: CUDA error: uncorrectable ECC error")
 
 
@@ -276,6 +288,11 @@ def test_a_driver_that_refuses_fails_with_the_way_back(healthy: Machine, code: i
     says(gpu.gpu(refused), Status.FAIL, "its own words", words)
 
 
+def test_a_driver_library_left_on_a_machine_without_a_gpu_is_no_fault(healthy: Machine) -> None:
+    idle = replace(no_gpu(healthy).graphics, nvml_error=NvmlError(nvml.DRIVER_NOT_LOADED, "Driver Not Loaded"))
+    says(gpu.gpu(replace(healthy, graphics=idle)), Status.OK, "none here")
+
+
 def test_a_driver_older_than_cuda_needs_fails(healthy: Machine) -> None:
     says(gpu.driver(graphics(healthy, driver="570.133.20")), Status.FAIL, "CUDA 13.0 needs R580", "reboot")
 
@@ -302,7 +319,7 @@ def test_too_little_memory_is_noticed(healthy: Machine, memory: int, status: Sta
     says(resources.memory(replace(healthy, memory=Memory(memory, limited=False))), status, "larger machine")
 
 
-@pytest.mark.parametrize("threads", [None, "64", "many"])
+@pytest.mark.parametrize("threads", [None, "64", "many", "4,1"])
 def test_more_threads_than_the_quota_allows_is_a_warning(healthy: Machine, threads: str | None) -> None:
     throttled = replace(healthy, cpus=Cpus(usable=2, quota=1.5, threads=threads))
     says(resources.cpus(throttled), Status.WARN, "quota 1.5", "OMP_NUM_THREADS=2")

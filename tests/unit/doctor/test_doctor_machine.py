@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from workstation.doctor import torch_facts
-from workstation.doctor.child import ChildError, ask
+from workstation.doctor.child import ChildError
 from workstation.doctor.compilers import c_compiler, cxx_compiler
 from workstation.doctor.host import inspect_host
 from workstation.doctor.installed import installed
@@ -21,6 +20,7 @@ from workstation.doctor.machine import Machine, inspect
 from workstation.doctor.place import look, places
 from workstation.doctor.torch_facts import TorchFacts
 
+ABSENT = "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
 Plant = Callable[[Mapping[str, str]], Path]
 
 
@@ -125,6 +125,7 @@ def test_the_container_s_limits_and_variables_are_the_ones_reported(plant: Plant
 @pytest.mark.parametrize(
     ("code", "words"),
     [
+        (ABSENT, "No module named 'torch'"),
         ("raise ImportError('libcudnn.so.9 is missing')", "libcudnn.so.9 is missing"),
         ("import os; os.abort()", "SIGABRT"),
     ],
@@ -136,11 +137,6 @@ def test_a_broken_torch_does_not_take_the_doctor_with_it(
     machine = inspect()
     assert isinstance(machine.torch, ChildError)
     assert words in str(machine.torch)
-
-
-def test_without_torch_its_absence_is_the_fact() -> None:
-    with pytest.raises(ChildError, match="No module named 'torch'"):
-        ask(Path(torch_facts.__file__))
 
 
 def test_facts_survive_the_way_from_one_process_to_another(healthy: Machine) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -54,6 +55,13 @@ def test_the_json_holds_the_verdict_the_versions_and_every_finding(healthy: Mach
     assert len(report["findings"]) == sum(map(len, SECTIONS.values()))
 
 
+@pytest.fixture
+def without_torch(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """An environment in which torch is not found, whether or not this Python has it."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    return environ | {"PYTHONPATH": f"{environ['PYTHONPATH']}:{tmp_path}"}
+
+
 def doctor(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     code = f"""
 import argparse
@@ -66,15 +74,15 @@ raise SystemExit(arguments.run(arguments))
     return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
 
 
-def test_a_machine_without_torch_fails_in_clear_words(environ: dict[str, str]) -> None:
-    done = doctor(environ)
+def test_a_machine_without_torch_fails_in_clear_words(without_torch: dict[str, str]) -> None:
+    done = doctor(without_torch)
     assert done.returncode == 1
     assert "does not import: ModuleNotFoundError: No module named 'torch'" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_the_json_is_all_that_stands_on_stdout(environ: dict[str, str]) -> None:
-    done = doctor(environ, "--json")
+def test_the_json_is_all_that_stands_on_stdout(without_torch: dict[str, str]) -> None:
+    done = doctor(without_torch, "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["status"] == "FAIL"
 

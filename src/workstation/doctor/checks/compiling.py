@@ -55,11 +55,11 @@ def _cache(place: Place, variable: str) -> Finding:
     if not place.writable:
         return fail(
             f"{place.path} cannot be written",
-            remedy=f"mount a volume there (docker run -v cache:{place.path} …), or set {variable} to one of yours",
+            remedy=f"mount a volume there (docker run -v cache:{place.path} …), or set {variable} to another directory",
         )
     if not place.executable:
         return fail(
             f"{place.path} is mounted noexec: what is compiled there cannot be loaded",
-            remedy=f"docker run --tmpfs {place.path}:exec …, or set {variable} to one that is not",
+            remedy=f"docker run --tmpfs {place.path}:exec …, or set {variable} to another directory",
         )
     return ok(f"{place.path}: writable and executable")

@@ -66,9 +66,11 @@ def gpu_kernels(machine: Machine) -> Finding:
     if not isinstance(machine.torch, TorchFacts):
         return UNKNOWN
     built_for = " ".join(machine.torch.architectures) or "no GPU"
+    # torch's own list where it has one: CUDA_VISIBLE_DEVICES has taken out the GPUs that nobody means to use
+    gpus = machine.torch.devices or machine.graphics.gpus
     strangers = [
-        f"{gpu.index}: {gpu.name} is sm_{gpu.compute_capability[0]}{gpu.compute_capability[1]}"
-        for gpu in machine.graphics.gpus
+        f"{gpu.name} is sm_{gpu.compute_capability[0]}{gpu.compute_capability[1]}"
+        for gpu in gpus
         if not any(runs_on(name, gpu.compute_capability) for name in machine.torch.architectures)
     ]
     if strangers:

@@ -25,7 +25,7 @@ def gpu(host: Host) -> Finding:
                 remedy="unset CUDA_VISIBLE_DEVICES, or name GPUs in it: CUDA_VISIBLE_DEVICES=0",
             )
         return ok(listed)
-    if seen.nvml_error is not None and seen.nvml_error.code != nvml.LIBRARY_NOT_FOUND:
+    if seen.nvml_error is not None and not _merely_absent(seen.nvml_error, seen.host_has_gpu):
         return fail(f"the driver does not answer: {seen.nvml_error}", remedy=how_to_restore(seen.nvml_error))
     if seen.host_has_gpu:
         place = "this machine" if host.engine is None else "the host"
@@ -65,6 +65,11 @@ def hidden_from_cuda(host: Host) -> bool:
     if first.isdigit():
         return int(first) >= len(host.graphics.gpus)
     return not first.startswith(("GPU-", "MIG-"))
+
+
+def _merely_absent(error: nvml.NvmlError, host_has_gpu: bool) -> bool:
+    """No library, or one that lies about on a machine without a GPU, is no fault of the driver's."""
+    return error.code == nvml.LIBRARY_NOT_FOUND or (error.code == nvml.DRIVER_NOT_LOADED and not host_has_gpu)
 
 
 def _describe(gpu: nvml.Gpu) -> str:

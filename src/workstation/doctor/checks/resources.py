@@ -48,7 +48,8 @@ def cpus(host: Host) -> Finding:
         return warn(
             f"{value}, threads not bound to the quota", remedy=f"docker run --env OMP_NUM_THREADS={host.cpus.usable} …"
         )
-    if not threads.isdigit() or int(threads) > host.cpus.usable:
+    outermost = threads.split(",")[0]  # "4,2": four threads, each of which may start two
+    if not outermost.isdigit() or int(outermost) > host.cpus.usable:
         return warn(
             f"{value}, OMP_NUM_THREADS={threads}", remedy=f"docker run --env OMP_NUM_THREADS={host.cpus.usable} …"
         )
