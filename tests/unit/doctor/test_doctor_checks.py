@@ -163,14 +163,19 @@ def test_libraries_that_only_torch_finds_are_fine(healthy: Machine) -> None:
 
 def test_a_library_loaded_from_two_files_fails(healthy: Machine) -> None:
     assert isinstance(healthy.torch, TorchFacts)
-    second = "/usr/local/cuda/lib64/libcudnn.so.9"
-    twice = torch(healthy, mapped=(*healthy.torch.mapped, second))
-    says(cuda.cuda_libraries_loaded(twice), Status.FAIL, "libcudnn.so.9: ", second)
+    twice = torch(healthy, mapped=(*healthy.torch.mapped, "/usr/local/cuda/lib64/libcudnn.so.9"))
+    says(cuda.cuda_libraries_loaded(twice), Status.FAIL, "libcudnn.so.9: in ", "/cudnn/lib and /usr/local/cuda/lib64")
 
 
-def test_a_library_installed_twice_is_a_warning(healthy: Machine) -> None:
-    twice = replace(healthy, libraries={"libcudart.so.13": ("/a/libcudart.so.13", "/b/libcudart.so.13")})
-    says(cuda.cuda_libraries_installed(twice), Status.WARN, "/a/libcudart.so.13 and /b/libcudart.so.13")
+def test_libraries_installed_twice_are_a_warning_a_line_for_each_pair_of_folders(healthy: Machine) -> None:
+    twice = {
+        "libcudart.so.13": ("/a/libcudart.so.13", "/b/libcudart.so.13.0.96"),
+        "libcufft.so.12": ("/a/libcufft.so.12",),
+        "libnvrtc.so.13": ("/a/libnvrtc.so.13", "/b/libnvrtc.so.13"),
+    }
+    finding = cuda.cuda_libraries_installed(replace(healthy, libraries=twice))
+    says(finding, Status.WARN, "LD_LIBRARY_PATH")
+    assert finding.value == "libcudart.so.13, libnvrtc.so.13: in /a and /b"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from workstation.doctor.checks.gpu import NONE_HERE, hidden_from_cuda
 from workstation.doctor.finding import Finding, fail, ok, warn
 from workstation.doctor.libraries import Copies, copies
@@ -132,4 +134,9 @@ def _one_for_all(facts: TorchFacts, soname: str, version: str | None, plain: Fou
 
 
 def _twice(found: Copies) -> str:
-    return "\n".join(f"{soname}: {' and '.join(files)}" for soname, files in found.items() if len(files) > 1)
+    """The sonames with more than one file, a line for each set of folders that hold them."""
+    folders: dict[tuple[str, ...], list[str]] = {}
+    for soname, files in found.items():
+        if len(files) > 1:
+            folders.setdefault(tuple(str(PurePath(file).parent) for file in files), []).append(soname)
+    return "\n".join(f"{', '.join(sonames)}: in {' and '.join(places)}" for places, sonames in folders.items())
