@@ -13,6 +13,7 @@ from workstation.training.metrics import Metrics
 class Example(Protocol):
     """A module of this package: short, reads like its chapter."""
 
+    DATA: str  # what it learns from, said with every result
     PROMISE: str  # the threshold, in words
 
     # (settings: Settings, hooks: Sequence[Hook]); the names of those types would import torch.
@@ -26,13 +27,17 @@ class Chapter:
     name: str
     title: str
     sections: str  # of the article
-    notebook: str
 
     def load(self) -> Example:
         return cast("Example", importlib.import_module(f"workstation.examples.{self.name}"))
 
 
-CHAPTERS = (Chapter("house_price", "House prices by linear regression", "A1 §4.3, §5.2–5.4", "01_house_price.ipynb"),)
+CHAPTERS = (
+    Chapter("house_price", "House prices: a line through three points", "A1 §4.3, §5.2–5.4"),
+    Chapter("tensors", "Tensors, graphs and gradients", "A1 §1.2, §2, §3; A2 §1.2, §2, §3"),
+    Chapter("linear_regression", "Linear regression three ways", "A1 §4; A2 §4.1–4.3"),
+    Chapter("logistic_regression", "Logistic regression", "A2 §2.6, §4.1"),
+)
 
 
 def chapter(name: str) -> Chapter:

@@ -39,10 +39,11 @@ def list_all(_arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "example", "article", "notebook", box=None, pad_edge=False)
+    table = Table("name", "example", "article", box=None, pad_edge=False)
     for each in CHAPTERS:
-        table.add_row(each.name, each.title, each.sections, each.notebook)
-    Console(soft_wrap=True).print(table)
+        table.add_row(each.name, each.title, each.sections)
+    Console().print(table)
+
     return 0
 
 
@@ -85,6 +86,7 @@ def _show(title: str, report: dict[str, Any], directory: Path) -> None:
     console.print(table)
     verdict = "[green]holds[/green]" if report["holds"] else "[red]does not hold[/red]"
     console.print(f"{verdict}: {report['promise']} (seed {report['seed']}, {report['seconds']} s)")
+    console.print(f"data: {report['data']}")
     console.print(f"kept in {directory}")
 
 

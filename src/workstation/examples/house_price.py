@@ -26,6 +26,7 @@ PRICE = torch.tensor([[200_000.0], [300_000.0], [400_000.0]])  # (3, 1)
 QUESTION = torch.tensor([[1200.0]])  # (1, 1)
 ANSWER = 240_000.0
 
+DATA = "three houses, written in the example"
 PROMISE = "the price of 1200 square feet is 240 000 ± 1 %"
 
 

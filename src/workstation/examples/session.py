@@ -57,6 +57,7 @@ class Session:
         hooks = [Checkpoints(self.directory), TensorBoardLog(self.directory), ProgressBar()]
         metrics = example.run(self.settings, hooks)
         report = self._choices() | {
+            "data": example.DATA,
             "promise": example.PROMISE,
             "holds": metrics.holds(),
             "metrics": as_numbers(metrics),

@@ -18,6 +18,7 @@ from workstation.training.loop import Hook
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
+DATA = "random numbers"
 PROMISE = "gradients by hand equal autograd's to 1e-10, the graph follows the input, compiled equals eager to 1e-5"
 
 
