@@ -1,0 +1,1 @@
+"""The conformance suite, one module a promise's subject. A check reads documents; it starts nothing itself."""

@@ -1,0 +1,1 @@
+"""The container engine: connecting, images, boots, and leaving nothing behind."""
