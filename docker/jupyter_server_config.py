@@ -30,8 +30,12 @@ c.KernelManager.shutdown_wait_time = 2.0
 # Sockets in the runtime directory (mode 0700): with `--network host`, TCP ports would be the whole host's to reach.
 c.KernelManager.transport = "ipc"
 
-# The start has printed the link; from here on only what is wrong. (Access logs have their token blanked by Jupyter.)
+# The start has printed the link; from here on only what is wrong.
 c.Application.log_level = "WARN"
+c.Application.logging_config = {
+    "filters": {"discretion": {"()": "workstation.server.log.Discretion"}},
+    "handlers": {"console": {"filters": ["discretion"]}},
+}
 
 # No network calls that nobody asked for.
 c.LabApp.news_url = None
