@@ -6,12 +6,10 @@ there at start and is no more (nvidia-container-toolkit#48).
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +23,6 @@ WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 class UnhealthyError(Exception):
     """The server, or a GPU that it started with, is not there."""
-
-
-@dataclass(frozen=True)
-class Server:
-    host: str
-    port: int
-    base_url: str
-    secure: bool
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Server:
-        host = str(record["hostname"])
-        return cls(WILDCARDS.get(host, host), int(record["port"]), str(record["base_url"]), bool(record["secure"]))
-
-    def ask(self) -> None:
-        """Raises UnhealthyError or OSError unless /api answers 200."""
-        connection = self._connection()
-        connection.request("GET", f"{self.base_url}api")
-        status = connection.getresponse().status
-        connection.close()
-        if status != 200:
-            raise UnhealthyError(f"{self.base_url}api answered {status}")
-
-    def _connection(self) -> http.client.HTTPConnection:
-        if not self.secure:
-            return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
-        import ssl
-
-        context = ssl.create_default_context()
-        context.check_hostname = False  # loopback: a self-signed certificate proves nothing and need not
-        context.verify_mode = ssl.CERT_NONE
-        return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=context)
 
 
 def main() -> None:
@@ -77,13 +43,31 @@ def check(
     record = _record(directory) if directory else None
     if directory is None or record is None:
         raise UnhealthyError("no Jupyter server is running yet")
-    server = Server.from_record(record)
-    server.ask()
+    _ask(record)
     expected = runtime.gpu_count(directory)
     lost = doctor.lost_gpus(expected) if expected else None  # where there is none, leave NVML's code unread
     if lost:
         raise UnhealthyError(lost)
-    return f"healthy: port {server.port}, {server.base_url}api"
+    return f"healthy: port {record['port']}, {record['base_url']}api"
+
+
+def _ask(record: Mapping[str, Any]) -> None:
+    """Raises UnhealthyError or OSError unless /api answers 200."""
+    import http.client  # takes longer than all the rest: not while the server is still starting
+
+    host, port = WILDCARDS.get(record["hostname"], record["hostname"]), int(record["port"])
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    if record["secure"]:
+        import ssl
+
+        context = ssl.create_default_context()
+        context.check_hostname = False  # loopback: a self-signed certificate proves nothing and need not
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+    connection.request("GET", f"{record['base_url']}api")
+    status = connection.getresponse().status
+    if status != 200:
+        raise UnhealthyError(f"{record['base_url']}api answered {status}")
 
 
 def _serves(first_process: Path, environ: Mapping[str, str]) -> bool:

@@ -7,7 +7,6 @@ Nor in $TMPDIR: the kernels' sockets lie there too, and a socket's path may have
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from workstation.errors import WorkstationError
@@ -25,7 +24,7 @@ class TemporaryDirectoryError(WorkstationError):
 
 def make(gpu_count: int, parent: Path = PARENT) -> Path:
     """A fresh directory of mode 0700 for JUPYTER_RUNTIME_DIR. Raises TemporaryDirectoryError."""
-    directory = parent / f"{PREFIX}{secrets.token_hex(4)}"
+    directory = parent / f"{PREFIX}{os.urandom(4).hex()}"
     try:
         directory.mkdir(mode=0o700)
         (directory / GPU_COUNT).write_text(str(gpu_count))
