@@ -72,15 +72,19 @@ image: venv build ## this image's own promises, on real containers
 
 .PHONY: torch
 torch: build ## the training code's tests, inside the image
-	@docker compose run --rm --no-deps -T --volume ./tests/torch:/tests/torch:ro --workdir /tests/torch \
+	@docker compose run --rm --no-deps -T --env HOME=/tmp --volume ./tests/torch:/tests/torch:ro --workdir /tests/torch \
 	    workstation python -m pytest -p no:cacheprovider .
 
 .PHONY: browser
 browser: venv build ## the Lab in a real Chromium, from a container of its own
 	@pytest tests/browser
 
+.PHONY: screenshot
+screenshot: venv build ## take README's picture again
+	@pytest tests/browser -k run_all --screenshot docs/images/lab.png
+
 .PHONY: lint
-lint: venv ## ruff, mypy, hadolint, shellcheck, workflow schema
+lint: venv ## ruff, mypy, hadolint, shellcheck, workflow schema, lock
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -88,6 +92,7 @@ lint: venv ## ruff, mypy, hadolint, shellcheck, workflow schema
 	@hadolint Dockerfile tests/browser/Dockerfile
 	@shellcheck $(SHELL_SCRIPTS)
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@scripts/lock --check
 
 .PHONY: format
 format: venv ## let ruff put the code in order

@@ -1,0 +1,35 @@
+"""What every test may ask for: the image under test, and whether a GPU is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("torch-workstation")
+    group.addoption("--require-gpu", action="store_true", help="a GPU test that would skip fails instead")
+    group.addoption(
+        "--workstation-image",
+        default=os.environ.get("IMAGE", "torch-workstation:local"),
+        help="the image whose promises are tested",
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is None or DRIVER.exists():
+        return
+    reason = f"no NVIDIA driver on this machine ({DRIVER} is missing)"
+    if item.config.getoption("--require-gpu"):
+        pytest.fail(f"--require-gpu: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--workstation-image"))

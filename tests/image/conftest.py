@@ -1,0 +1,40 @@
+"""One Lab a session for every test that only looks; a test that changes settings starts its own."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docker.errors import ImageNotFound
+from testcontainers.core.docker_client import DockerClient
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lab import Lab, lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _image_is_built(image: str) -> None:
+    try:
+        DockerClient().client.images.get(image)
+    except ImageNotFound:
+        pytest.exit(f"there is no image {image}: run `make build`, or name another with --workstation-image", 3)
+
+
+@pytest.fixture(scope="session")
+def running(image: str) -> Iterator[Lab]:
+    with lab(image, shm_size="1g") as started:
+        yield started
+
+
+@pytest.fixture
+def volume() -> Iterator[str]:
+    """The name of a volume that is gone afterwards."""
+    name = f"torch-workstation-test-{uuid.uuid4().hex[:8]}"
+    client = DockerClient().client
+    client.volumes.create(name)
+    yield name
+    client.volumes.get(name).remove(force=True)

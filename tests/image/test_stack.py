@@ -1,0 +1,89 @@
+"""What is in the image, and what the doctor says of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from docker.types import DeviceRequest
+from lab import Lab, run
+from testcontainers.core.docker_client import DockerClient
+
+LARGEST_BYTES = 7.2e9
+LABELS = ("title", "description", "licenses", "version", "revision")
+ALL_GPUS = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+
+
+def test_the_doctor_finds_nothing_to_mend(running: Lab) -> None:
+    examined = running.run("workstation", "doctor", "--json")
+    report = json.loads(examined.output)
+    wrong = [finding for finding in report["findings"] if finding["status"] != "OK"]
+    assert not wrong
+    assert examined.code == 0
+
+
+def test_the_doctor_fails_where_a_gpu_is_required_and_none_is_there(image: str) -> None:
+    examined = run(image, "workstation", "doctor", "--require-gpu", environment={"NVIDIA_VISIBLE_DEVICES": "void"})
+    assert examined.code == 1
+    assert "FAIL" in examined.output
+
+
+def test_the_doctor_warns_of_a_small_shm(image: str) -> None:
+    report = json.loads(run(image, "workstation", "doctor", "--json").output)
+    shm = next(finding for finding in report["findings"] if finding["check"] == "shared_memory")
+    assert shm["status"] == "WARN"
+    assert "--shm-size" in shm["remedy"]
+
+
+def test_the_first_example_converges(running: Lab) -> None:
+    ended = running.run("workstation", "examples", "run", "house_price", "--device", "cpu", "--json")
+    assert ended.code == 0, ended.output
+    assert abs(json.loads(ended.output)["metrics"]["price_of_1200"] - 240_000) < 2_400
+
+
+def test_the_image_is_no_larger_than_promised(image: str) -> None:
+    assert DockerClient().client.images.get(image).attrs["Size"] <= LARGEST_BYTES
+
+
+def test_the_image_says_what_it_is(image: str) -> None:
+    labels = DockerClient().client.images.get(image).labels
+    assert all(labels.get(f"org.opencontainers.image.{name}") for name in LABELS)
+
+
+def test_no_bytecode_is_written_at_run_time(image: str) -> None:
+    """Every .pyc is there and valid for good (PEP 552, unchecked): as root, an import would write what is missing."""
+    code = "import torch, sys, subprocess; subprocess.run(['find', '/opt/venv', '-newer', '/proc/1', '-name', '*.pyc'])"
+    assert run(image, "python", "-c", code, user="0:0").output == ""
+
+
+def test_chinese_labels_are_drawn_not_boxed(image: str) -> None:
+    code = (
+        "import warnings; warnings.simplefilter('error')\n"
+        "import matplotlib; matplotlib.use('Agg')\n"
+        "import matplotlib.pyplot as plt\n"
+        "plt.title('损失 loss'); plt.savefig('/tmp/plot.png'); print('drawn')"
+    )
+    ended = run(image, "python", "-c", code)
+    assert ended.output.strip() == "drawn", ended.output
+
+
+def test_the_sites_ca_is_not_in_the_image(image: str) -> None:
+    assert run(image, "test", "-e", "/run/secrets/ca").code == 1
+
+
+@pytest.mark.gpu
+def test_the_gpu_is_visible_and_multiplies(image: str) -> None:
+    code = "import torch; x = torch.randn(64, 64, device='cuda'); print((x @ x).isfinite().all().item())"
+    assert run(image, "python", "-c", code, device_requests=ALL_GPUS).output.strip() == "True"
+
+
+@pytest.mark.gpu
+def test_the_first_example_converges_on_the_gpu(image: str) -> None:
+    command = ("workstation", "examples", "run", "house_price", "--device", "cuda")
+    assert run(image, *command, device_requests=ALL_GPUS).code == 0
+
+
+@pytest.mark.gpu
+def test_the_doctor_passes_with_a_gpu(image: str) -> None:
+    ended = run(image, "workstation", "doctor", "--require-gpu", device_requests=ALL_GPUS, shm_size="1g")
+    assert ended.code == 0, ended.output
