@@ -12,7 +12,7 @@ from imagecheck.engine.contents import Contents, read_export
 from imagecheck.engine.image import Image
 from imagecheck.engine.lab import Lab
 from imagecheck.engine.pair import run_pair
-from imagecheck.engine.service import Service
+from imagecheck.engine.service import SECONDS_FOR_A_SURPRISE, Service, ends_within
 from imagecheck.settings import Settings
 
 T = TypeVar("T")
@@ -48,6 +48,8 @@ class Bench(Protocol):
     def torch_probe(self, name: str, *arguments: str, boot: Boot = PLAIN) -> Document: ...
 
     def pair(self) -> Mapping[str, Document]: ...
+
+    def ends_on_a_terminal(self) -> bool: ...
 
 
 class LiveBench:
@@ -98,6 +100,10 @@ class LiveBench:
         if self._service is None:
             self._service = Service.start(self._lab, self.settings)
         return self._service
+
+    def ends_on_a_terminal(self) -> bool:
+        """Whether the image's own command ends soon on a terminal as well."""
+        return ends_within(self._lab.serve({}, (), tty=True), SECONDS_FOR_A_SURPRISE)
 
     def probe(self, name: str, *arguments: str, boot: Boot = PLAIN) -> Document:
         """The document of a probe in a container isolated as `boot` says.

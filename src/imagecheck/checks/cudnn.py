@@ -32,15 +32,15 @@ def pinned(bench: Bench) -> Finding:
     loaded = spelled(cudnn["version"])
     pins = bench.torch_probe("stack")["pins"]
     pin = next((pin for name, pin in pins.items() if name.startswith("nvidia-cudnn")), None)
-    if pin is None:
+    if pin is None and not cudnn["refusal"]:
         return passed(f"cuDNN {loaded}; torch's metadata pins none", loaded=loaded, files=cudnn["files"])
-    if not f"{pin['pinned']}.".startswith(f"{loaded}."):
+    if pin is None or not f"{pin['pinned']}.".startswith(f"{loaded}."):
         return failed(
-            f"cuDNN {loaded} is loaded, torch pins {pin['pinned']}",
+            f"cuDNN {loaded} is loaded, torch pins {pin['pinned'] if pin else 'none, and refuses it'}",
             remedy="drop the base image's libcudnn, and LD_LIBRARY_PATH or LD_PRELOAD that puts it first",
             loaded=loaded,
             files=cudnn["files"],
-            **pin,
+            refusal=cudnn["refusal"],
         )
     return passed(f"cuDNN {loaded}, as pinned", loaded=loaded, files=cudnn["files"])
 

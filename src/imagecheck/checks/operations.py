@@ -5,6 +5,7 @@ from __future__ import annotations
 from imagecheck.bench import Bench
 from imagecheck.engine.boots import ANY_UID, LOCKED, OFFLINE, READ_ONLY, Boot
 from imagecheck.engine.container import ProbeError
+from imagecheck.engine.service import expects_jupyter
 from imagecheck.outcome import Finding, failed, passed, skipped
 from imagecheck.registry import promise
 
@@ -56,13 +57,15 @@ def offline(bench: Bench) -> Finding:
 @promise("operations.no-tty", "the image's own command works with no terminal")
 def no_tty(bench: Bench) -> Finding:
     service = bench.service
-    if service.ended:
-        return failed(
-            f"`{bench.image.start_command}` ended with code {service.ended}",
-            remedy="ask [ -t 0 ] before anything that needs a terminal; see the last lines",
-            log=service.log,
-        )
-    return passed("it ended with 0" if service.ended == 0 else "it runs")
+    if not service.ended:
+        return passed("it ended with 0" if service.ended == 0 else "it runs")
+    if expects_jupyter(bench.image, bench.settings) and bench.ends_on_a_terminal():
+        return skipped("it ends on a terminal too: see server.answers")
+    return failed(
+        f"`{bench.image.start_command}` ended with code {service.ended}",
+        remedy="ask [ -t 0 ] before anything that needs a terminal; see the last lines",
+        log=service.log,
+    )
 
 
 @promise("operations.start-time", "the server answers soon after the start")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from imagecheck.bench import Bench, Blocked
+from imagecheck.engine.container import ProbeError
 from imagecheck.engine.jupyter import Jupyter
 from imagecheck.engine.service import Service, expects_jupyter
 from imagecheck.outcome import Finding, failed, passed, skipped
@@ -66,8 +67,12 @@ def token(bench: Bench) -> Finding:
 
 @promise("server.kernel", "the server's default kernel runs torch over a websocket")
 def kernel(bench: Bench) -> Finding:
-    with jupyter(bench).kernel() as running:
-        cell = running.execute(TORCH_CELL, timeout=bench.settings.timeout)
+    server = jupyter(bench)
+    try:
+        with server.kernel() as running:
+            cell = running.execute(TORCH_CELL, timeout=bench.settings.timeout)
+    except ProbeError as error:
+        return failed(error.what, remedy="see the server's log for why its kernel does not start", log=error.log)
     if cell.error:
         return failed(
             f"in the kernel: {cell.error}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imagecheck.bench import Bench
+from imagecheck.bench import Bench, Blocked
 from imagecheck.outcome import Finding, failed, passed
 from imagecheck.registry import promise
 
@@ -72,7 +72,7 @@ def repeats(bench: Bench) -> Finding:
 def resumes(bench: Bench) -> Finding:
     runs = {name: run for name, run in finished(bench).items() if run["repeats"]}
     if not runs:
-        return failed("no run repeats, so none can resume", remedy="see training.repeats")
+        raise Blocked("no run repeats, so none can be compared: see training.repeats")
     differing = {name: run["first_difference"] for name, run in runs.items() if not run["resumes"]}
     if differing:
         return failed(

@@ -143,9 +143,10 @@ class Lab:
         self.entry_point_used = False
         return booted
 
-    def serve(self, environment: Mapping[str, str], ports: Sequence[int]) -> DockerContainer:
-        """The image as its maker meant it: own entrypoint, own command, own user, no TTY; `ports` published."""
-        return self._start(Start("service", environment=environment, ports=tuple(ports)))
+    def serve(self, environment: Mapping[str, str], ports: Sequence[int], *, tty: bool = False) -> DockerContainer:
+        """The image as its maker meant it: own entrypoint, own command, own user; `ports` published."""
+        terminal = {"tty": tty, "stdin_open": tty}
+        return self._start(Start("service", environment=environment, ports=tuple(ports), isolation=terminal))
 
     def new_network(self) -> Network:
         network = self.client.networks.create(

@@ -86,6 +86,16 @@ def expects_jupyter(image: Image, settings: Settings) -> bool:
     return settings.server_port is not None or JUPYTER_PORT in image.ports or "jupyter" in image.start_command
 
 
+def ends_within(spec: DockerContainer, limit: float) -> bool:
+    """Whether the container ends before `limit` seconds are over."""
+    container, clock = spec.get_wrapped_container(), time.monotonic()
+    while time.monotonic() - clock < limit:
+        if not is_running(container):
+            return True
+        time.sleep(POLL)
+    return False
+
+
 def token_environment(token: str) -> Mapping[str, str]:
     """How a Jupyter server is told its token: jupyter_server and the classic notebook read the same variable."""
     return {"JUPYTER_TOKEN": token}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+MAJOR = 9  # the release since which cuDNN has the parts below
 # What libcudnn.so.9 loads only when a convolution first needs it: a missing one is found out late.
 PARTS = ("graph", "ops", "cnn", "adv", "engines_precompiled", "engines_runtime_compiled", "heuristic")
 CUDA_LIBRARY = re.compile(r"lib(cudnn|cublas|cublasLt|cudart|cufft|curand|cusolver|cusparse|nccl|nvrtc|nvJitLink)\b")
@@ -28,9 +29,9 @@ def mapped() -> dict[str, list[str]]:
     return {soname: sorted(files) for soname, files in sorted(found.items())}
 
 
-def part(folder: Path, name: str, major: int) -> dict[str, object]:
+def part(folder: Path, name: str) -> dict[str, object]:
     """How loading one of cuDNN's parts went, and what its own version check says (0: it fits the others)."""
-    path = str(folder / f"libcudnn_{name}.so.{major}")
+    path = str(folder / f"libcudnn_{name}.so.{MAJOR}")
     try:
         library = ctypes.CDLL(path)
     except OSError as error:
@@ -39,16 +40,24 @@ def part(folder: Path, name: str, major: int) -> dict[str, object]:
     return {"path": path, "status": check() if check else None}
 
 
+def runtime_version() -> tuple[int | None, str]:
+    """The version torch meets at run time; where torch refuses it, what torch said, and the version out of that."""
+    try:
+        return torch.backends.cudnn.version(), ""
+    except RuntimeError as error:
+        found = re.search(r"runtime version \((\d+), (\d+), (\d+)\)", str(error))
+        numbers = [int(number) for number in found.groups()] if found else [0, 0, 0]
+        return numbers[0] * 10000 + numbers[1] * 100 + numbers[2], str(error)
+
+
 def main() -> None:
-    version = torch.backends.cudnn.version()
-    document: dict[str, object] = {"built": bool(torch.version.cuda), "version": version, "parts": {}, "mapped": {}}
-    if document["built"] and version:
-        major = version // 10000 if version >= 90000 else version // 1000
-        files = mapped().get(f"libcudnn.so.{major}", [])
-        document["files"] = files
-        if files and major == 9:
-            document["parts"] = {name: part(Path(files[0]).parent, name, major) for name in PARTS}
-        document["mapped"] = mapped()
+    version, refusal = runtime_version()
+    document: dict[str, object] = {"built": bool(torch.version.cuda), "version": version, "refusal": refusal}
+    parts: dict[str, object] = {}
+    files = mapped().get(f"libcudnn.so.{MAJOR}", [])
+    if document["built"] and files:
+        parts = {name: part(Path(files[0]).parent, name) for name in PARTS}
+    document.update(files=files, parts=parts, mapped=mapped())
     print(json.dumps(document))
 
 

@@ -46,7 +46,9 @@ class Terminal:
 
     def _explain(self, result: Result) -> None:
         symbol, style = STYLE[result.outcome]
-        self._console.print(f"\n[{style}]{symbol} {result.check}[/]  {escape(result.promise)}", highlight=False)
+        self._console.print(
+            f"\n[{style}]{symbol} {result.check}[/]  {escape(result.promise)}", highlight=False, soft_wrap=True
+        )
         self._console.print(f"  {escape(result.finding.summary)}", highlight=False, soft_wrap=True)
         if result.remedy:
             self._console.print(f"  [bold]→ {escape(result.remedy)}[/]", highlight=False, soft_wrap=True)
