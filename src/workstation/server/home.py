@@ -18,18 +18,19 @@ def check(home: Path) -> None:
     for path in (home / name for name in WRITTEN_TO):
         directory = next(there for there in (path, *path.parents) if there.is_dir())
         if not os.access(directory, os.W_OK | os.X_OK):
-            raise _refusal(directory)
+            raise _refusal(directory, home)
 
 
-def _refusal(directory: Path) -> HomeError:
+def _refusal(directory: Path, home: Path) -> HomeError:
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         return HomeError(
             f"{directory} is read-only",
             remedy=f"Give it a place to write: --tmpfs {directory}:mode=1777, or -v workstation-home:{directory}",
         )
-    owner = directory.stat()
+    owner, user = directory.stat(), f"{os.getuid()}:{os.getgid()}"
     return HomeError(
         f"{directory} belongs to {owner.st_uid}:{owner.st_gid} (mode {owner.st_mode & 0o7777:o})"
-        f" and cannot be written by {os.getuid()}:{os.getgid()}",
-        remedy=f"Run with --user {owner.st_uid}:{owner.st_gid}, or give the directory to the user you run as",
+        f" and cannot be written by {user}",
+        remedy=f"Run with --user {owner.st_uid}:{owner.st_gid}, or hand the volume over once:"
+        f" docker run --user 0 -v VOLUME:{home} IMAGE chown -R {user} {home}",
     )
