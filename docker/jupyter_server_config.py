@@ -14,7 +14,6 @@ c.ServerApp.port_retries = 0
 # `--user 0` was said on Docker's command line already; in a rootless engine, 0 is the person.
 c.ServerApp.allow_root = True
 c.ServerApp.open_browser = False
-c.ServerApp.no_browser_open_file = True  # a page that holds the token
 c.ServerApp.root_dir = str(home)
 c.ServerApp.terminals_enabled = True
 # Not the default login shell: Debian's /etc/profile sets PATH anew, without the virtual environment.
