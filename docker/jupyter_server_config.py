@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from simpervisor import atexitasync
+
 from workstation import server
 
 c = get_config()  # noqa: F821 (Jupyter runs this file with it in scope)
@@ -27,6 +29,9 @@ c.FileContentsManager.delete_to_trash = False
 # well within the 5 s promised, and the 10 s that `docker stop` waits.
 c.JupyterApp.answer_yes = True
 c.KernelManager.shutdown_wait_time = 2.0
+# Once TensorBoard has been opened, its supervisor would take SIGTERM for itself, exit at once and leave the kernels to
+# be killed (simpervisor#38). It need not: tini's -g tells TensorBoard too.
+atexitasync.signal_handler_set = True
 # Sockets in the runtime directory (mode 0700): with `--network host`, TCP ports would be the whole host's to reach.
 c.KernelManager.transport = "ipc"
 
