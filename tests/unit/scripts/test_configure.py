@@ -287,7 +287,7 @@ def test_the_compose_files_follow_what_the_machine_can_do(
     if graphics.cdi:
         (descriptions / "nvidia.yaml").touch()
     driver_file = machine.engine if graphics.driver else machine.root / "no driver"
-    runtimes = {"runc": {}, "nvidia": {}} if graphics.runtime else {"runc": {}}
+    runtimes: dict[str, object] = {"runc": {}, "nvidia": {}} if graphics.runtime else {"runc": {}}
     choice = load("configure").compose_file({"Runtimes": runtimes, "CDISpecDirs": [str(descriptions)]}, driver_file)
     assert choice.value == f"docker-compose.yml{over}"
     assert says in choice.why
