@@ -26,7 +26,10 @@ DOCKER = """
 case "$1" in
     info) cat "$here/info.json" ;;
     image) grep -qxF "$3" "$here/images" ;;
-    ps) cat "$here/ports" ;;
+    ps) case "$*" in  # any container of the image has the project's label; the number, only what Compose started
+        *container-number*) cat "$here/ports" ;;
+        *) echo "127.0.0.1:32827->8888/tcp" ;;
+        esac ;;
 esac
 """
 
