@@ -73,6 +73,11 @@ class LiveBench:
         return self._lab.image
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """After the end: the commands that remove what --keep left."""
+        return self._lab.kept
+
+    @property
     def python(self) -> str | None:
         """The interpreter that has torch; None where the image has none."""
         if not self._searched:

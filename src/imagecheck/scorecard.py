@@ -21,6 +21,7 @@ class Scorecard:
     started: str
     facts: Mapping[str, object] = field(default_factory=dict)
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()  # commands that remove what --keep left
 
     def with_outcome(self, outcome: Outcome) -> tuple[Result, ...]:
         return tuple(result for result in self.results if result.outcome is outcome)

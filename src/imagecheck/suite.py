@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import docker
 from docker.errors import DockerException
 
 from imagecheck.bench import Bench, Blocked, LiveBench
 from imagecheck.engine import gpus, reaper
+from imagecheck.engine.archive import loaded
 from imagecheck.engine.connection import connect
 from imagecheck.engine.container import ProbeError
 from imagecheck.engine.image import Image, find_image
@@ -85,7 +88,25 @@ def judge(reference: str, settings: Settings, progress: Progress = lambda _check
     checks = selected(settings)
     client = connect(settings.engine)
     reaper.reap(client)
-    image = find_image(client, reference, pull=settings.pull)
+    with available(client, reference, pull=settings.pull) as image:
+        return judge_found(client, image, checks, settings, progress)
+
+
+@contextmanager
+def available(client: docker.DockerClient, reference: str, *, pull: bool) -> Iterator[Image]:
+    """The image called `reference`, or in the tar of that path. Raises ImagecheckError."""
+    path = Path(reference)
+    if path.is_file():
+        with loaded(client, path) as identity:
+            yield replace(find_image(client, identity, pull=False), reference=path.name)
+    else:
+        yield find_image(client, reference, pull=pull)
+
+
+def judge_found(
+    client: docker.DockerClient, image: Image, checks: tuple[Check, ...], settings: Settings, progress: Progress
+) -> Scorecard:
+    """Judge an image that the engine holds."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     results: list[Result] = []
     with open_bench(client, image, settings) as bench:
@@ -97,4 +118,4 @@ def judge(reference: str, settings: Settings, progress: Progress = lambda _check
             progress(check, results[-1])
         facts, curves = bench.facts(), bench.curves()
     results.extend(never_ran(checks, settings))
-    return Scorecard(image, tuple(results), time.monotonic() - clock, started, facts, curves)
+    return Scorecard(image, tuple(results), time.monotonic() - clock, started, facts, curves, bench.kept)

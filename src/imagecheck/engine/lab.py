@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -46,7 +46,7 @@ class Lab:
         self.client = client
         self.image = image
         self.run = f"imagecheck-{secrets.token_hex(4)}"
-        self.kept: list[str] = []
+        self.kept: tuple[str, ...] = ()
         self.entry_point_used: bool | None = None  # whether it runs a command it is given; unknown before a boot
         self._shm_size = shm_size
         self._gpus = gpus
@@ -67,7 +67,7 @@ class Lab:
     def close(self) -> None:
         """Remove what was started. Twice is once."""
         if self._keep:
-            self.kept = [str(spec.get_wrapped_container().name) for spec in self._containers]
+            self.kept = tuple(self._removals())
             return
         while self._containers:
             self.remove(self._containers[-1])
@@ -77,6 +77,16 @@ class Lab:
         if self._volume is not None:
             self._volume.remove(force=True)
             self._volume = None
+
+    def _removals(self) -> Iterator[str]:
+        """The commands that remove what is kept."""
+        if self._containers:
+            names = (str(spec.get_wrapped_container().name) for spec in self._containers)
+            yield f"docker rm --force --volumes {' '.join(names)}"
+        for network in self._networks:
+            yield f"docker network rm {network.name}"
+        if self._volume is not None:
+            yield f"docker volume rm {self.run}"
 
     def remove(self, spec: DockerContainer) -> None:
         self._containers.remove(spec)

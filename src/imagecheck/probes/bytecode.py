@@ -42,7 +42,6 @@ def survey(root: Path) -> dict[str, object]:
             except OSError:  # not ours to read: then Python cannot read it either, and another check says so
                 continue
     return {
-        "root": str(root),
         "seen": seen,
         "without": without,
         "stale_count": len(stale),

@@ -39,6 +39,8 @@ class Terminal:
         for result in card.results:
             if result.outcome in (Outcome.FAIL, Outcome.ERROR):
                 self._explain(result)
+        for command in card.kept:
+            self._console.print(f"kept; remove with: {command}", highlight=False, soft_wrap=True)
         counts = ", ".join(f"{len(card.with_outcome(outcome))} {outcome}" for outcome in Outcome)
         self._console.print(
             f"\n{escape(card.image.reference)}  {card.image.id[:19]}  {counts}  in {card.seconds:.0f} s"

@@ -1,0 +1,8 @@
+"""Fault images are built from the modules beside this one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
