@@ -216,10 +216,11 @@ def test_the_ca_that_this_shell_trusts_is_the_builds_too(machine: Machine, tmp_p
     assert "$PIP_CERT" in done.stdout
 
 
-def test_under_sudo_the_person_who_called_owns_the_home(machine: Machine) -> None:
+def test_under_sudo_the_person_who_called_owns_the_home_and_the_settings(machine: Machine) -> None:
     machine.configure(SUDO_UID="1234", SUDO_GID="1235")
     assert machine.values()["WORKSTATION_UID"] == "1234"
     assert machine.values()["WORKSTATION_GID"] == "1235"
+    assert machine.env.stat().st_uid == (1234 if os.geteuid() == 0 else os.geteuid())
 
 
 @pytest.mark.parametrize("status", [200, 401])
