@@ -37,6 +37,7 @@ CHAPTERS = (
     Chapter("tensors", "Tensors, graphs and gradients", "A1 §1.2, §2, §3; A2 §1.2, §2, §3"),
     Chapter("linear_regression", "Linear regression three ways", "A1 §4; A2 §4.1–4.3"),
     Chapter("logistic_regression", "Logistic regression", "A2 §2.6, §4.1"),
+    Chapter("mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2"),
 )
 
 

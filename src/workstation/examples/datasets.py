@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn import datasets, model_selection
 from torch import Tensor
@@ -49,12 +50,32 @@ BREAST_CANCER = Source(
     "6b202a2072f9a0385f405a8f8605b1b06f6f36ae6d23d9cd6cbbc0974a416bc7",
 )
 
+DIABETES = Source(
+    "Diabetes (Efron et al. 2004)",
+    "bundled with scikit-learn",
+    "no licence stated by its authors",
+    "6b93b2556c8942c79d8374838768047adf9d1f4044510b9f948ddace62567d75",
+)
+
 
 def breast_cancer() -> tuple[Tensor, Tensor]:
     """30 measurements of cell nuclei and whether the tumour is malignant (1): (569, 30) and (569, 1)."""
     bunch = datasets.load_breast_cancer()
     # scikit-learn codes malignant as 0; what one looks for should be the positive class.
     return BREAST_CANCER.checked(bunch.data), torch.tensor(1.0 - bunch.target, dtype=torch.float32).unsqueeze(1)
+
+
+def diabetes() -> tuple[pd.DataFrame, Tensor]:
+    """Ten measurements of 442 patients, in their own units, and how far the disease went in a year, (442, 1)."""
+    bunch = datasets.load_diabetes(scaled=False, as_frame=True)
+    DIABETES.checked(bunch.data.to_numpy())
+    return bunch.data, torch.tensor(bunch.target.to_numpy(), dtype=torch.float32).unsqueeze(1)
+
+
+def folds(rows: int, parts: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Row numbers to train on and to test on, `parts` times: every row is tested on once."""
+    tests = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tensor_split(parts)
+    return [(torch.cat([other for other in tests if other is not test]), test) for test in tests]
 
 
 def split(classes: Tensor, test_share: float, seed: int) -> tuple[Tensor, Tensor]:
