@@ -96,9 +96,11 @@ COPY --link --from=cuda /layer/ /
 COPY --link --from=torch /layer/ /
 COPY --link --from=science /layer/ /
 COPY --link --from=jupyter /layer/ /
-RUN --mount=type=bind,source=requirements,target=/requirements \
+RUN --mount=type=tmpfs,target=/tmp \
+    --mount=type=bind,source=requirements,target=/requirements \
     --mount=type=bind,source=docker/verify-lock,target=/verify-lock \
-    cd /requirements && PYTHONDONTWRITEBYTECODE=1 /opt/venv/bin/python /verify-lock cuda.txt torch.txt science.txt jupyter.txt
+    PYTHONDONTWRITEBYTECODE=1 /opt/venv/bin/python /verify-lock \
+        /requirements/cuda.txt /requirements/torch.txt /requirements/science.txt /requirements/jupyter.txt
 COPY --link --from=code /layer/ /
 
 # Caches live outside the home, so that they can be a volume of their own. They hold compiled kernels: whatever is

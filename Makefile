@@ -88,7 +88,7 @@ lint: venv ## ruff, mypy, hadolint, shellcheck, workflow schema, lock
 	@ruff check .
 	@ruff format --check .
 	@mypy
-	@mypy --config-file pyproject.toml tests scripts/install-docker scripts/configure
+	@for script in scripts/*; do mypy "$$script"; done
 	@hadolint Dockerfile tests/browser/Dockerfile
 	@shellcheck $(SHELL_SCRIPTS)
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

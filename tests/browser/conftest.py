@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab import Lab, lab, wait_for
 from playwright.sync_api import Browser, sync_playwright
 from testcontainers.core.container import DockerContainer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "image"))
-
-from lab import Lab, lab, wait_for
-
 BROWSER_IMAGE = "torch-workstation-browser:local"
 START_DEADLINE_S = 30
 

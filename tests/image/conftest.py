@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from docker.errors import ImageNotFound
-from testcontainers.core.docker_client import DockerClient
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from lab import Lab, lab
+from testcontainers.core.docker_client import DockerClient
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,14 +71,16 @@ wheel = pathlib.Path("/tmp/mine-1.0-py3-none-any.whl")
 with zipfile.ZipFile(wheel, "w") as file:
     file.writestr("mine.py", "ANSWER = 42\\n")
     file.writestr("mine-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: mine\\nVersion: 1.0\\n")
-    file.writestr("mine-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    file.writestr("mine-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
     file.writestr("mine-1.0.dist-info/RECORD", "")
 sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--no-index", str(wheel)]))
 """
     home = {volume: {"bind": "/home/workstation", "mode": "rw"}}
     installed = run(image, "python", "-c", make_and_install, user="12345:54321", volumes=home)
     assert installed.code == 0, installed.output
-    assert run(image, "python", "-c", "import mine; print(mine.ANSWER)", user="12345:54321", volumes=home).output == "42\n"
+    assert (
+        run(image, "python", "-c", "import mine; print(mine.ANSWER)", user="12345:54321", volumes=home).output == "42\n"
+    )
 
 
 def test_pip_does_not_bring_a_second_torch(image: str) -> None:

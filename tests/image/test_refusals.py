@@ -20,11 +20,17 @@ class Refusal:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+CERTIFICATE = {"WORKSTATION_TLS_CERTIFICATE": "/nowhere.pem"}
 REFUSALS = [
     Refusal("a port that is no number", 2, "JUPYTER_PORT", {"JUPYTER_PORT": "eighty"}),
     Refusal("a port out of range", 2, "65535", {"JUPYTER_PORT": "70000"}),
     Refusal("an unknown setting", 2, "WORKSTATION_BASE_URL", {"WORKSTATION_BASEURL": "/x/"}),
-    Refusal("a missing certificate", 2, "/nowhere.pem", {"WORKSTATION_TLS_CERTIFICATE": "/nowhere.pem", "WORKSTATION_TLS_KEY": "/nowhere.key"}),
+    Refusal(
+        "a missing certificate",
+        2,
+        "/nowhere.pem",
+        {"WORKSTATION_TLS_CERTIFICATE": "/nowhere.pem", "WORKSTATION_TLS_KEY": "/nowhere.key"},
+    ),
     Refusal("half a certificate", 2, "WORKSTATION_TLS_KEY", {"WORKSTATION_TLS_CERTIFICATE": "/nowhere.pem"}),
     Refusal("a token file that is not there", 2, "/nowhere", {"JUPYTER_TOKEN_FILE": "/nowhere"}),
     Refusal("a TLS mode nobody knows", 2, "self-signed", {"WORKSTATION_TLS": "on"}),

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from workstation import doctor
 
 HOME = "/home/workstation"
+CACHES = ("HF_HOME", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "XDG_CACHE_HOME")
+SCRATCH = "/tmp"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_MAX_THREADS")
 
 
@@ -19,7 +21,17 @@ def prepared(environ: Mapping[str, str]) -> dict[str, str]:
         given["HOME"] = HOME
     name = _user_name()
     cpus = str(doctor.usable_cpus())
-    return {"USER": name, "LOGNAME": name} | dict.fromkeys(THREADS, cpus) | given
+    return {"USER": name, "LOGNAME": name} | dict.fromkeys(THREADS, cpus) | given | _caches(given)
+
+
+def _caches(given: Mapping[str, str], scratch: str = SCRATCH) -> dict[str, str]:
+    """On a read-only root without a cache volume the caches move to /tmp: `import torchvision` already writes to one."""
+    root = given.get("XDG_CACHE_HOME", "")
+    if not root or os.access(root, os.W_OK | os.X_OK) or not os.access(scratch, os.W_OK | os.X_OK):
+        return {}
+    moved = f"{scratch}/workstation-cache-{os.getuid()}"
+    below = {name: given[name] for name in CACHES if f"{given.get(name, '')}/".startswith(f"{root}/")}
+    return {name: moved + path.removeprefix(root) for name, path in below.items()}
 
 
 def _user_name() -> str:

@@ -119,6 +119,7 @@ def project(checkout: Path) -> Path:
         "host": "ninja",
     }.items():
         (requirements / f"{layer}.in").write_text(f"{package}\n")
+    (requirements / "overrides.in").touch()
     return checkout
 
 

@@ -4,10 +4,12 @@ import getpass
 import os
 import pwd
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from workstation import doctor
+from workstation.server import environment
 from workstation.server.environment import THREADS, prepared
 
 InChild = Callable[[Callable[[], None], int], str]
@@ -41,3 +43,15 @@ def test_a_user_without_a_passwd_entry_has_a_name_all_the_same(in_child: InChild
 
     assert doctor.usable_cpus()  # imported here: the child may not be allowed to read the interpreter's own files
     assert in_child(say_name, 54321) == "RuntimeError: workstation"
+
+
+def test_caches_move_to_scratch_where_the_cache_volume_cannot_be_written(tmp_path: Path) -> None:
+    given = {"XDG_CACHE_HOME": "/nowhere", "TRITON_CACHE_DIR": "/nowhere/triton", "HF_HOME": "/models"}
+    moved = environment._caches(given, str(tmp_path))
+    assert set(moved) == {"XDG_CACHE_HOME", "TRITON_CACHE_DIR"}, "what a person put elsewhere stays there"
+    assert moved["TRITON_CACHE_DIR"] == f"{moved['XDG_CACHE_HOME']}/triton"
+    assert moved["XDG_CACHE_HOME"].startswith(str(tmp_path))
+
+
+def test_caches_stay_where_they_can_be_written(tmp_path: Path) -> None:
+    assert environment._caches({"XDG_CACHE_HOME": str(tmp_path)}) == {}
