@@ -156,6 +156,13 @@ def test_the_port_of_our_own_running_lab_is_not_taken(machine: Machine) -> None:
 
 
 @pytest.mark.usefixtures("occupied_8888")
+def test_a_second_make_up_meets_its_own_lab_on_the_port_it_wrote(machine: Machine) -> None:
+    (machine.engine / "ports").write_text("127.0.0.1:8888->8888/tcp\n")
+    machine.env.write_text("PORT=8888\n")
+    assert machine.configure().returncode == 0
+
+
+@pytest.mark.usefixtures("occupied_8888")
 def test_a_port_a_person_set_is_never_exchanged_for_another(machine: Machine) -> None:
     machine.env.write_text("PORT=8888\n")
     refused(machine.configure(), 78, "taken by another program")
