@@ -37,7 +37,9 @@ def judge_check(check: Check, bench: Bench, *, required: bool) -> Result:
         finding = skipped(str(reason))
     except ProbeError as error:
         finding = Finding(Outcome.ERROR, error.what, error.remedy, {"log": error.log})
-    except (DockerException, OSError, ValueError, KeyError, TypeError) as error:
+    except DockerException as error:
+        finding = Finding(Outcome.ERROR, f"the engine refused: {error}", "see the engine's own log; try again")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         finding = Finding(
             Outcome.ERROR, f"{type(error).__name__}: {error}", "please report this as a bug of imagecheck"
         )

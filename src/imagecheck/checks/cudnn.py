@@ -48,6 +48,8 @@ def pinned(bench: Bench) -> Finding:
 @promise("cudnn.whole", "every part of cuDNN loads from one folder and fits the others")
 def whole(bench: Bench) -> Finding:
     cudnn = document(bench)
+    if len(cudnn["files"]) > 1:
+        raise Blocked("cuDNN is loaded from several files: see cudnn.one-copy")
     if not cudnn["parts"]:
         return skipped(f"cuDNN {spelled(cudnn['version'])} is linked into torch or has no separate parts")
     missing = {name: part["error"] for name, part in cudnn["parts"].items() if "error" in part}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from imagecheck.bench import Bench
-from imagecheck.engine.boots import ANY_UID, LOCKED, OFFLINE, READ_ONLY, Boot
+from imagecheck.bench import Bench, Blocked
+from imagecheck.engine.boots import ANY_UID, LOCKED, OFFLINE, PLAIN, READ_ONLY, Boot
 from imagecheck.engine.container import ProbeError
 from imagecheck.engine.service import expects_jupyter
 from imagecheck.outcome import Finding, failed, passed, skipped
@@ -23,6 +23,8 @@ def judge_isolation(bench: Bench, boot: Boot, *, told: str, remedy: str) -> Find
     """One boot answers for all isolations; only where it fails is each tried alone, to say which it was."""
     if computes(bench, LOCKED) == ("", ""):
         return passed(f"torch computes {told}")
+    if computes(bench, PLAIN) != ("", ""):
+        raise Blocked("torch does not compute in a plain container either")
     wrong, log = computes(bench, boot)
     return failed(wrong.splitlines()[0], remedy=remedy, log=log) if wrong else passed(f"torch computes {told}")
 

@@ -25,7 +25,7 @@ def connect(engine: str = "docker") -> docker.DockerClient:
     # Ryuk would have to be pulled; engine/reaper.py clears up by label instead.
     testcontainers_config.ryuk_disabled = True
     if engine == "podman":
-        os.environ.setdefault("DOCKER_HOST", f"unix://{podman_socket()}")
+        os.environ["DOCKER_HOST"] = os.environ.get("DOCKER_HOST") or f"unix://{podman_socket()}"
     elif engine != "docker":
         raise UsageError(f"no engine is called {engine!r}", remedy="Use --engine docker or --engine podman")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
@@ -84,17 +85,33 @@ def signs_of_cuda() -> list[str]:
     return variables + folders
 
 
+def nccl_version() -> list[int] | None:
+    """The version of the NCCL that torch's calls reach; torch.cuda.nccl.version() says what it was *built* against.
+
+    The lookup is the dynamic linker's: what is global (LD_PRELOAD) first, then libtorch_cuda's own dependencies.
+    """
+    import torch
+
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cuda.so"
+    if not library.exists():
+        return None
+    for place in (None, str(library)):
+        get_version = getattr(ctypes.CDLL(place), "ncclGetVersion", None)
+        if get_version is not None:
+            code = ctypes.c_int()
+            get_version(ctypes.byref(code))
+            return [code.value // 10000, code.value % 10000 // 100, code.value % 100]
+    return None
+
+
 def torch_facts() -> dict[str, object]:
     import torch
 
-    nccl = None
-    if torch.version.cuda and torch.distributed.is_available() and torch.distributed.is_nccl_available():
-        nccl = list(torch.cuda.nccl.version())[:3]
     return {
         "cuda_available": torch.cuda.is_available(),
         "cuda_runtime": torch.version.cuda,
         "rocm": getattr(torch.version, "hip", None),
-        "nccl": nccl,
+        "nccl": nccl_version(),
         "arch_list": torch.cuda.get_arch_list() if torch.version.cuda else [],
         "threads": torch.get_num_threads(),
     }
