@@ -30,13 +30,23 @@ class StopAfter(Hook):
 
 
 def train(device: torch.device, *hooks: Hook) -> tuple[list[float], dict[str, Tensor]]:
-    """A small net with everything that could differ after a stop: dropout, shuffling, Adam's moments."""
+    """A small net with all that could differ after a stop: dropout, order, Adam's moments, a falling rate."""
     seed_everything(0)
     rows = torch.randn(40, 3)
     model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 1))
     batches = Batches((rows, rows.sum(dim=1, keepdim=True)), size=16, seed=0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    losses = fit(model, batches, F.mse_loss, optimizer, epochs=EPOCHS, settings=Settings(device), hooks=hooks)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+    losses = fit(
+        model,
+        batches,
+        F.mse_loss,
+        optimizer,
+        epochs=EPOCHS,
+        settings=Settings(device),
+        scheduler=scheduler,
+        hooks=hooks,
+    )
     return losses, {name: value.cpu() for name, value in model.state_dict().items()}
 
 

@@ -38,6 +38,7 @@ CHAPTERS = (
     Chapter("linear_regression", "Linear regression three ways", "A1 §4; A2 §4.1–4.3"),
     Chapter("logistic_regression", "Logistic regression", "A2 §2.6, §4.1"),
     Chapter("mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2"),
+    Chapter("cnn", "Image classification with a CNN", "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1"),
 )
 
 

@@ -57,6 +57,13 @@ DIABETES = Source(
     "6b93b2556c8942c79d8374838768047adf9d1f4044510b9f948ddace62567d75",
 )
 
+DIGITS = Source(
+    "Optical Recognition of Handwritten Digits",
+    "UCI, bundled with scikit-learn",
+    "CC BY 4.0",
+    "20def7f70a702f0af9732fbba4375e147a7d54fe70d8c45569b8e7c1c7010c10",
+)
+
 
 def breast_cancer() -> tuple[Tensor, Tensor]:
     """30 measurements of cell nuclei and whether the tumour is malignant (1): (569, 30) and (569, 1)."""
@@ -70,6 +77,12 @@ def diabetes() -> tuple[pd.DataFrame, Tensor]:
     bunch = datasets.load_diabetes(scaled=False, as_frame=True)
     DIABETES.checked(bunch.data.to_numpy())
     return bunch.data, torch.tensor(bunch.target.to_numpy(), dtype=torch.float32).unsqueeze(1)
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """1797 grey images of 8×8 from 0 to 1, and which digit each is: (1797, 1, 8, 8) and (1797,)."""
+    bunch = datasets.load_digits()
+    return DIGITS.checked(bunch.data).view(-1, 1, 8, 8) / 16, torch.tensor(bunch.target)
 
 
 def folds(rows: int, parts: int, seed: int) -> list[tuple[Tensor, Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ class Batches:
     tensors: tuple[Tensor, ...]  # each (rows, …); the target last
     size: int
     seed: int = 0
+    augment: Callable[[Tensor], Tensor] | None = None  # changes the first tensor of each batch, anew each time
     _epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -29,4 +30,5 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self._epoch)
         for rows in torch.randperm(len(self.tensors[0]), generator=generator).split(self.size):
-            yield tuple(tensor[rows] for tensor in self.tensors)
+            first, *others = (tensor[rows] for tensor in self.tensors)
+            yield (self.augment(first) if self.augment else first, *others)

@@ -27,8 +27,8 @@ class CheckpointError(WorkstationError):
 class Checkpoints(Hook):
     """Saves a fit as NAME-EPOCH.pt beside its .sha256, and restores it when it starts again.
 
-    A checkpoint holds the weights, the optimiser, the losses and the random state. It is saved after the last epoch,
-    and after any epoch that ends `every_seconds` or more after the last save.
+    A checkpoint holds the weights, the optimiser and its schedule, the losses and the random state. It is saved after
+    the last epoch, and after any epoch that ends `every_seconds` or more after the last save.
     """
 
     def __init__(self, directory: Path, every_seconds: float = 10.0) -> None:
@@ -42,6 +42,8 @@ class Checkpoints(Hook):
             return
         fit.model.load_state_dict(state["model"])
         fit.optimizer.load_state_dict(state["optimizer"])
+        if fit.scheduler is not None:
+            fit.scheduler.load_state_dict(state["scheduler"])
         fit.losses[:] = state["losses"]
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] and torch.cuda.is_available():
@@ -56,6 +58,7 @@ class Checkpoints(Hook):
         save(path, {
             "model": fit.model.state_dict(),
             "optimizer": fit.optimizer.state_dict(),
+            "scheduler": fit.scheduler.state_dict() if fit.scheduler is not None else None,
             "losses": fit.losses,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from workstation.errors import WorkstationError
 from workstation.training.settings import Settings
@@ -30,6 +31,7 @@ class Fit:
     model: nn.Module
     optimizer: Optimizer
     epochs: int
+    scheduler: LRScheduler | None = None
     losses: list[float] = field(default_factory=list)  # the mean loss of each finished epoch
 
 
@@ -54,15 +56,17 @@ def fit(
     *,
     epochs: int,
     settings: Settings,
+    scheduler: LRScheduler | None = None,
     hooks: Sequence[Hook] = (),
     name: str = "train",
 ) -> list[float]:
     """Train `model` in place and return the mean loss of each epoch.
 
     `batches` is walked once an epoch, after its `set_epoch` where it has one. The last tensor of a batch is the target,
-    those before it are the model's inputs. Raises DivergedError at the first epoch whose loss is not finite.
+    those before it are the model's inputs. `scheduler` steps after each epoch. Raises DivergedError at the first epoch
+    whose loss is not finite.
     """
-    state = Fit(name, model.to(settings.device), optimizer, epochs)
+    state = Fit(name, model.to(settings.device), optimizer, epochs, scheduler)
     for hook in hooks:
         hook.start(state)
     forward = torch.compile(model) if settings.compile else model
@@ -77,6 +81,8 @@ def fit(
                     remedy="Lower the learning rate, or bring inputs and targets to the scale of 1.",
                 )
             state.losses.append(mean)
+            if scheduler is not None:
+                scheduler.step()
             for hook in hooks:
                 hook.epoch(state)
     finally:
