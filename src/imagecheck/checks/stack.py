@@ -54,11 +54,12 @@ def import_remedy(error: str) -> str:
 
 @promise("stack.same-cuda", "torch, torchvision and torchaudio were built for the same CUDA")
 def same_cuda(bench: Bench) -> Finding:
-    family = {name: package for name, package in present(bench.probe("stack")).items() if package["imported"]}
-    if "torch" not in family:
-        raise Blocked("torch does not import: see stack.imports")
+    family = present(bench.probe("stack"))
+    broken = [name for name, package in family.items() if not package["imported"]]
+    if broken or not family:
+        raise Blocked(f"{', '.join(broken) or 'torch'} does not import: see stack.imports")
     if len(family) == 1:
-        return skipped("torch is alone: no torchvision or torchaudio imports beside it")
+        return skipped("torch is alone: there is no torchvision or torchaudio beside it")
     builds = {name: package["cuda"] for name, package in family.items()}
     if len(set(builds.values())) > 1:
         told = ", ".join(f"{name} for {cuda or 'CPU'}" for name, cuda in builds.items())

@@ -11,6 +11,9 @@ from pathlib import Path
 
 # A cached kernel would hide that the compiler is gone.
 os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = (
+    "1"  # a pool of workers, each with its own torch, costs more than it saves
+)
 
 import torch
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from imagecheck.report.document import flat_facts, told
+
 GIB = 1024**3
 Document = Mapping[str, Any]  # what report/document.py makes
 
@@ -33,12 +35,9 @@ def identity(one: Document, other: Document) -> list[tuple[str, str, str]]:
 
 
 def versions(one: Document, other: Document) -> list[tuple[str, str, str]]:
-    def flat(card: Document) -> dict[str, str]:
-        facts = {name: str(value) for name, value in card["facts"].items() if name != "pins"}
-        return facts | {name: str(pin["installed"]) for name, pin in card["facts"].get("pins", {}).items()}
-
-    left, right = flat(one), flat(other)
-    return [(name, left.get(name, "–"), right.get(name, "–")) for name in dict.fromkeys((*left, *right))]
+    left, right = (flat_facts(card["facts"]) for card in (one, other))
+    names = dict.fromkeys((*left, *right))
+    return [(name, told(left.get(name)), told(right.get(name))) for name in names]
 
 
 def outcomes(one: Document, other: Document) -> list[tuple[str, str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imagecheck.outcome import Outcome, Result
@@ -47,3 +47,18 @@ def result_document(result: Result) -> Mapping[str, Any]:
         "seconds": round(result.seconds, 2),
         "evidence": dict(result.finding.evidence),
     }
+
+
+def flat_facts(facts: Mapping[str, Any]) -> dict[str, object]:
+    """The facts, with the installed versions of what torch pins in place of the pins."""
+    pins = {name: pin["installed"] for name, pin in facts.get("pins", {}).items()}
+    return {name: value for name, value in facts.items() if name != "pins"} | pins
+
+
+def told(value: object) -> str:
+    """A fact as a person reads it."""
+    if value is None:
+        return "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(str, value)) or "none"
+    return str(value)

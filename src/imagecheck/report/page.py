@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
 from imagecheck.outcome import Outcome, Result
 from imagecheck.report.curve import to_svg
+from imagecheck.report.document import flat_facts, told
 from imagecheck.scorecard import Scorecard
 
 STYLE = """
@@ -24,7 +24,8 @@ summary b { display: inline-block; min-width: 3.5rem } p { margin: .25rem 0 }
 .skip b, b.skip { color: var(--skip) } .error b, b.error { color: var(--error) }
 pre { overflow-x: auto; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; font-size: .8rem }
 table { border-collapse: collapse; width: 100% } td { border-top: 1px solid var(--line); padding: .25rem .5rem .25rem 0;
-vertical-align: top } figure { margin: 1rem 0 } svg { width: 100%; height: auto; max-width: 32rem }
+vertical-align: top }
+td:first-child { white-space: nowrap } figure { margin: 1rem 0 } svg { width: 100%; height: auto; max-width: 32rem }
 """
 
 
@@ -75,18 +76,10 @@ def facts(card: Scorecard) -> str:
         "size": f"{image.size / 1024**3:.2f} GiB in {len(image.layers)} layers",
         "user": image.user or "root",
         "command": image.start_command,
-        **{name: value for name, value in card.facts.items() if name != "pins"},
+        **flat_facts(card.facts),
     }
     cells = "".join(f"<tr><td>{escape(name)}<td>{escape(told(value))}" for name, value in rows.items())
     return f"<h2>What it is</h2><table>{cells}</table>"
-
-
-def told(value: object) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(map(str, value)) or "none"
-    return str(value)
 
 
 def curves(card: Scorecard) -> str:
