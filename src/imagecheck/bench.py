@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -95,9 +96,13 @@ class LiveBench:
 
     @property
     def contents(self) -> Contents:
+        """Every layer's files. Raises ProbeError where the export cannot be read."""
         self.read_ahead()
         assert self._contents is not None
-        return self._contents.result()
+        try:
+            return self._contents.result()
+        except (tarfile.TarError, ValueError, KeyError) as error:
+            raise ProbeError(f"the image's layers cannot be read: {error}") from error
 
     @property
     def service(self) -> Service:

@@ -39,7 +39,7 @@ def judge_check(check: Check, bench: Bench, *, required: bool) -> Result:
         finding = Finding(Outcome.ERROR, error.what, error.remedy, {"log": error.log})
     except DockerException as error:
         finding = Finding(Outcome.ERROR, f"the engine refused: {error}", "see the engine's own log; try again")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a bug in one check must not cost the others
         finding = Finding(
             Outcome.ERROR, f"{type(error).__name__}: {error}", "please report this as a bug of imagecheck"
         )

@@ -72,15 +72,19 @@ class Kernel:
     """A kernel spoken to over the server's websocket (jupyter_client's messaging, protocol 5.3)."""
 
     def __init__(self, server: Jupyter, kernel_id: str) -> None:
+        """Raises ProbeError where the server opens no websocket."""
         self._server = server
         self._id = kernel_id
         self._session = uuid.uuid4().hex
-        self._socket = websocket.create_connection(
-            f"ws://{server.address}/api/kernels/{kernel_id}/channels?session_id={self._session}",
-            header=[f"Authorization: token {server.token}"],
-            timeout=SECONDS_TO_REPLY,
-            http_no_proxy=["*"],
-        )
+        try:
+            self._socket = websocket.create_connection(
+                f"ws://{server.address}/api/kernels/{kernel_id}/channels?session_id={self._session}",
+                header=[f"Authorization: token {server.token}"],
+                timeout=SECONDS_TO_REPLY,
+                http_no_proxy=["*"],
+            )
+        except (websocket.WebSocketException, OSError) as error:
+            raise ProbeError(f"no websocket to the kernel: {error}") from error
 
     def __enter__(self) -> Kernel:
         return self

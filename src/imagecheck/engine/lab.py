@@ -195,5 +195,7 @@ class Lab:
             spec.start()
         except (APIError, NotFound) as error:
             self.remove(spec)
-            raise ProbeError(f"the container could not be started: {error.explanation}") from error
+            told = str(error.explanation)
+            remedy = "install the NVIDIA Container Toolkit on the host, or --gpu off" if "device driver" in told else ""
+            raise ProbeError(f"the container could not be started: {told}", remedy=remedy) from error
         return spec

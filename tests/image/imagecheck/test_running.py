@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
+import tarfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -73,6 +78,53 @@ def test_an_image_the_engine_does_not_hold_is_not_pulled() -> None:
     done = run("imagecheck.invalid/none:1")
     assert done.returncode == 66
     assert done.stderr.count("\n") == 1
+
+
+def test_an_image_that_cannot_be_pulled_is_not_there() -> None:
+    with pytest.raises(ImageNotFoundError, match="could not be pulled"):
+        judge("imagecheck.invalid/none:1", Settings(pull=True))
+
+
+def forward_to_the_engine(socket_path: str) -> socketserver.ThreadingTCPServer:
+    """The engine's socket behind a TCP port of this machine: what a remote DOCKER_HOST looks like from here."""
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as engine:
+                engine.connect(socket_path)
+                back = threading.Thread(target=pump, args=(engine, self.request), daemon=True)
+                back.start()
+                pump(self.request, engine)
+                back.join()
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(1 << 16):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.skipif(not Path("/var/run/docker.sock").exists(), reason="the engine has no socket here to forward to")
+def test_an_engine_behind_docker_host_judges_as_the_one_here(small: str) -> None:
+    server = forward_to_the_engine("/var/run/docker.sock")
+    environment = ENVIRONMENT | {"DOCKER_HOST": f"tcp://127.0.0.1:{server.server_address[1]}"}
+    command = [
+        sys.executable,
+        "-m",
+        "imagecheck",
+        "--only",
+        "stack.imports,contents.not-root,contents.no-setuid",
+        small,
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    server.shutdown()
+    assert "2 pass, 1 fail, 0 skip, 0 error" in done.stdout, done.stdout + done.stderr
 
 
 def test_an_unknown_name_is_a_usage_error() -> None:
@@ -199,8 +251,6 @@ def test_a_tar_is_judged_and_not_left_in_the_engine(small: str, tmp_path: Path, 
 
 def to_oci(client: docker.DockerClient, tag: str, path: Path) -> None:
     """A pure OCI layout: docker save's, which is one since Docker 25, without Docker's own manifest.json."""
-    import tarfile
-
     raw = path.with_suffix(".docker")
     with raw.open("wb") as file:
         for chunk in client.images.get(tag).save():
