@@ -78,8 +78,12 @@ RUN --mount=type=secret,id=ca \
 FROM installer AS devel-tools
 RUN --mount=type=secret,id=ca \
     --mount=type=bind,source=docker/install-layer,target=/docker/install-layer \
+    --mount=type=bind,source=docker/link-devel,target=/docker/link-devel \
     --mount=type=bind,source=requirements/devel.txt,target=/requirements.txt \
-    sh /docker/install-layer /requirements.txt
+    --mount=type=bind,source=requirements/cuda.txt,target=/cuda.txt \
+    --mount=type=bind,from=cuda,source=/layer,target=/cuda-layer \
+    sh /docker/install-layer /requirements.txt \
+    && sh /docker/link-devel /cuda-layer /cuda.txt
 
 # -------------------------------------------------------------------------------------------------------- our own code
 FROM system AS code
@@ -113,8 +117,6 @@ ENV HOME=/home/workstation \
     TORCHINDUCTOR_CACHE_DIR=/cache/inductor \
     TRITON_CACHE_DIR=/cache/triton \
     MATPLOTLIBRC=/opt/workstation/matplotlibrc \
-    PIP_USER=1 \
-    PIP_CONSTRAINT=/opt/workstation/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 
 ARG VERSION=0.1.0 REVISION=unknown
@@ -132,6 +134,8 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --start-interval=1s -
     CMD ["python", "-I", "-m", "workstation.server.healthcheck"]
 
 # --------------------------------------------------------------------------------------------------------------- devel
+# The workstation and a CUDA compiler. Not NVIDIA's devel base: it would bring a second CUDA and a second cuDNN
+# (docs/decisions/0003-devel-from-wheels.md).
 FROM workstation AS devel
 COPY --link --from=devel-tools /layer/ /
 

@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-SHELL_SCRIPTS := .ci/run docker/install-layer docker/link-cuda docker/install-code
+SHELL_SCRIPTS := .ci/run docker/install-layer docker/link-cuda docker/install-code docker/link-devel
 
 .PHONY: help
 help: ## this list
@@ -67,7 +67,7 @@ unit: venv ## tests that need no Docker
 	@pytest tests/unit
 
 .PHONY: image
-image: venv build ## this image's own promises, on real containers
+image: venv build devel ## this image's own promises, on real containers
 	@pytest tests/image
 
 .PHONY: torch

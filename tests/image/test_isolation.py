@@ -63,24 +63,33 @@ def test_a_plain_command_prints_nothing_of_ours(image: str) -> None:
     assert run(image, "echo", "hello").output == "hello\n"
 
 
-def test_a_users_own_pip_install_works_and_stays_in_the_home(image: str, volume: str) -> None:
-    """A wheel made on the spot: no index is asked."""
-    make_and_install = """
-import pathlib, subprocess, sys, zipfile
-wheel = pathlib.Path("/tmp/mine-1.0-py3-none-any.whl")
-with zipfile.ZipFile(wheel, "w") as file:
+WHEEL = "/tmp/mine-1.0-py3-none-any.whl"
+MAKE_WHEEL = f"""
+import zipfile
+with zipfile.ZipFile("{WHEEL}", "w") as file:
     file.writestr("mine.py", "ANSWER = 42\\n")
     file.writestr("mine-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: mine\\nVersion: 1.0\\n")
     file.writestr("mine-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
     file.writestr("mine-1.0.dist-info/RECORD", "")
-sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--no-index", str(wheel)]))
-"""
-    home = {volume: {"bind": "/home/workstation", "mode": "rw"}}
-    installed = run(image, "python", "-c", make_and_install, user="12345:54321", volumes=home)
+"""  # made on the spot: no index is asked
+
+
+def test_a_users_own_pip_install_works_and_stays_in_the_home(image: str, volume: str) -> None:
+    as_someone = {"user": "12345:54321", "volumes": {volume: {"bind": "/home/workstation", "mode": "rw"}}}
+    install = f"python -c '{MAKE_WHEEL}' && pip install --no-index {WHEEL}"
+    installed = run(image, "bash", "-c", install, **as_someone)
     assert installed.code == 0, installed.output
-    assert (
-        run(image, "python", "-c", "import mine; print(mine.ANSWER)", user="12345:54321", volumes=home).output == "42\n"
-    )
+    assert run(image, "python", "-c", "import mine; print(mine.ANSWER)", **as_someone).output == "42\n"
+
+
+def test_a_venv_of_ones_own_takes_installs(image: str) -> None:
+    install = f"python -c '{MAKE_WHEEL}' && python -m venv /tmp/own && /tmp/own/bin/pip install --no-index {WHEEL}"
+    installed = run(image, "bash", "-c", f"{install} && /tmp/own/bin/python -c 'import mine'")
+    assert installed.code == 0, installed.output
+
+
+def test_pip_list_shows_what_the_image_brings(image: str) -> None:
+    assert "torchvision" in run(image, "pip", "list").output
 
 
 def test_pip_does_not_bring_a_second_torch(image: str) -> None:
