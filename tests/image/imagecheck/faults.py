@@ -286,7 +286,7 @@ SERVER = (
         "the server asks for no token",
         "server.token",
         "whoever reaches the port runs code",
-        ("server.answers", "server.token"),
+        ("server",),
         'ENTRYPOINT ["jupyter", "lab", "--ip=0.0.0.0", "--IdentityProvider.token="]\n',
     ),
     Fault(
