@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from docker.errors import ImageNotFound
@@ -26,12 +25,12 @@ NO_DRIVER = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaSuccess")
 
 
 @pytest.fixture(scope="module")
-def devel() -> Iterator[str]:
+def devel() -> str:
     try:
         DockerClient().client.images.get(DEVEL)
     except ImageNotFound:
         pytest.fail(f"there is no image {DEVEL}: run `make devel`")
-    yield DEVEL
+    return DEVEL
 
 
 def test_nvcc_compiles_links_and_the_program_runs(devel: str) -> None:

@@ -25,7 +25,7 @@ def prepared(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _caches(given: Mapping[str, str], scratch: str = SCRATCH) -> dict[str, str]:
-    """On a read-only root without a cache volume the caches move to /tmp: `import torchvision` already writes to one."""
+    """Caches move to /tmp on a read-only root without a cache volume: `import torchvision` writes to one already."""
     root = given.get("XDG_CACHE_HOME", "")
     if not root or os.access(root, os.W_OK | os.X_OK) or not os.access(scratch, os.W_OK | os.X_OK):
         return {}
