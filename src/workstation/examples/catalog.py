@@ -39,6 +39,7 @@ CHAPTERS = (
     Chapter("logistic_regression", "Logistic regression", "A2 §2.6, §4.1"),
     Chapter("mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2"),
     Chapter("cnn", "Image classification with a CNN", "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1"),
+    Chapter("transfer", "Transfer learning", "A1 §1.2; A2 §1.1–1.2"),
 )
 
 
