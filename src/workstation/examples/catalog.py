@@ -40,6 +40,7 @@ CHAPTERS = (
     Chapter("mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2"),
     Chapter("cnn", "Image classification with a CNN", "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1"),
     Chapter("transfer", "Transfer learning", "A1 §1.2; A2 §1.1–1.2"),
+    Chapter("sequence", "RNN and LSTM", "A2 §4.4"),
 )
 
 
