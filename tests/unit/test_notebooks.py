@@ -1,7 +1,8 @@
 """The notebooks are stored the way a person can read, diff and run them.
 
 The .ipynb is the source: it opens in Lab as it is, with no tool and no second copy that can fall behind. What would
-make its diffs unreadable, outputs and counters, is kept out by these checks.
+make its diffs unreadable, outputs and counters, is kept out by these checks. The Chinese edition is written from it
+(scripts/chinese-notebooks), so here only its prose is looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+CHINESE = sorted((FOLDER / "zh").glob("[0-9][0-9]_*.ipynb"))
 SECTIONS = [
     "The question",
     "The idea",
@@ -25,8 +27,10 @@ SECTIONS = [
     "Exercises",
     "Check",
 ]
+CHINESE_SECTIONS = ["问题", "思路", "代码", "图示", "原文怎么说，实际如何", "练习", "检验"]
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+each_edition = pytest.mark.parametrize("path", CHAPTERS + CHINESE, ids=lambda path: f"{path.parent.name}-{path.stem}")
 
 
 def cells(path: Path, kind: str) -> list[nbformat.NotebookNode]:
@@ -44,7 +48,7 @@ def test_there_are_chapters_and_their_numbers_are_unique() -> None:
     assert numbers == [f"{number:02d}" for number in range(1, len(numbers) + 1)]
 
 
-@each_chapter
+@each_edition
 def test_a_notebook_is_valid_nbformat_4_5_for_python3(path: Path) -> None:
     notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
     nbformat.validate(notebook)
@@ -73,22 +77,24 @@ def test_the_last_code_cell_asserts_the_promise(path: Path) -> None:
     assert any(".holds()" in test for test in asserted), asserted
 
 
-@each_chapter
+@each_edition
 def test_the_sections_stand_in_the_order_a_learner_reads(path: Path) -> None:
     found = headings(path)
     assert [level for level, _ in found].count(1) == 1
     assert found[0][0] == 1
     assert found[0][1].startswith(f"{int(path.name[:2])} · ")
-    chapter = [next((name for name in SECTIONS if text.startswith(name)), text) for level, text in found if level == 2]
-    assert chapter == SECTIONS
+    sections = CHINESE_SECTIONS if path in CHINESE else SECTIONS
+    chapter = [next((name for name in sections if text.startswith(name)), text) for level, text in found if level == 2]
+    assert chapter == sections
     assert all(after - before <= 1 for (before, _), (after, _) in itertools.pairwise(found))
 
 
-@each_chapter
+@each_edition
 def test_solutions_are_hidden_and_closed(path: Path) -> None:
     prose = "\n".join(cell.source for cell in cells(path, "markdown"))
     assert prose.count("<details>") == prose.count("</details>") >= 2
-    assert prose.count("<summary>Solution</summary>") == prose.count("<details>")
+    summary = "参考答案" if path in CHINESE else "Solution"
+    assert prose.count(f"<summary>{summary}</summary>") == prose.count("<details>")
 
 
 @each_chapter
