@@ -88,7 +88,7 @@ def test_tables_have_the_same_rows(path: Path) -> None:
 
 
 def bold_left_as_stars(line: str) -> list[str]:
-    """CommonMark shows `**词。**词` with its stars: they do not close between punctuation inside and a letter outside."""
+    """CommonMark shows `**词。**词` with its stars: between punctuation and a letter they do not close."""
     parts = line.split("**")
     if len(parts) % 2 == 0:
         return [line]
