@@ -103,6 +103,10 @@ format: venv ## let ruff put the code in order
 lock: venv ## resolve requirements/*.in again, keeping what still fits
 	@scripts/lock
 
+.PHONY: notebooks
+notebooks: venv ## write the Chinese notebooks from the English ones and notebooks/zh/*.md
+	@scripts/chinese-notebooks
+
 .PHONY: bench
 bench: venv build ## sizes and ratios, written to docs/benchmarks/
 	@scripts/bench
