@@ -1,4 +1,4 @@
-"""Two containers of the image work as one job: gloo on CPU, NCCL where there are GPUs."""
+"""Two containers of the image work as one job: gloo on CPU, NCCL where there are two GPUs."""
 
 from __future__ import annotations
 

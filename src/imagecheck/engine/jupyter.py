@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from typing import Any
 
@@ -32,21 +32,25 @@ class Jupyter:
 
     address: str
     token: str
-    cookies: CookieJar = field(default_factory=CookieJar)
 
-    def request(self, path: str, token: str | None, body: object = None, method: str = "GET") -> tuple[int, bytes]:
-        """Status and body. Raises OSError where nothing answers."""
+    def request(
+        self, path: str, token: str | None, body: object = None, method: str = "GET", cookies: CookieJar | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body. Without `cookies` nothing of an earlier request is sent: a login must not outlast its token.
+
+        Raises:
+            OSError: nothing answers.
+        """
+        jar = CookieJar() if cookies is None else cookies
         request = urllib.request.Request(f"http://{self.address}/{path}", method=method)
         if token is not None:
             request.add_header("Authorization", f"token {token}")
-        for cookie in self.cookies:
+        for cookie in jar:
             if cookie.name == "_xsrf":
                 request.add_header("X-XSRFToken", cookie.value or "")
         data = None if body is None else json.dumps(body).encode()
         # No proxy: a container is never behind the site's.
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.cookies)
-        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
         try:
             with opener.open(request, data=data, timeout=SECONDS_TO_REPLY) as reply:
                 return int(reply.status), reply.read()
@@ -72,8 +76,9 @@ class Jupyter:
         """A new kernel of the server's default kind. Raises ProbeError."""
         status, body = self.request("api/kernels", self.token, body={}, method="POST")
         if status == 403 and b"_xsrf" in body:  # a server without a token takes only what a page of its own sends
-            self.request("tree", self.token)
-            status, body = self.request("api/kernels", self.token, body={}, method="POST")
+            page = CookieJar()
+            self.request("tree", self.token, cookies=page)
+            status, body = self.request("api/kernels", self.token, body={}, method="POST", cookies=page)
         if status != 201:
             raise ProbeError(f"POST /api/kernels answered {status}", log=body.decode(errors="replace")[:2000])
         return Kernel(self, json.loads(body)["id"])

@@ -85,8 +85,10 @@ def work(result: Path, seconds: float) -> None:
     import torch
     import torch.distributed as dist
 
-    backend, device = ("nccl", "cuda:0") if torch.cuda.is_available() else ("gloo", "cpu")
+    # NCCL refuses two ranks on one GPU, and both containers see the same ones.
+    backend = "nccl" if torch.cuda.device_count() > 1 else "gloo"
     dist.init_process_group(backend, timeout=datetime.timedelta(seconds=seconds))
+    device = f"cuda:{dist.get_rank()}" if backend == "nccl" else "cpu"
     exact = all_reduce(device)
     digest, error, largest = gradients(device)
     document = {

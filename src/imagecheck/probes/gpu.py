@@ -20,11 +20,12 @@ def driver() -> str | None:
 
 
 def card(index: int) -> dict[str, object]:
-    properties = torch.cuda.get_device_properties(index)
-    document: dict[str, object] = {"name": properties.name, "capability": [properties.major, properties.minor]}
+    """A GPU that fell off the bus is still counted; only work on it shows that it is lost."""
+    document: dict[str, object] = {"name": f"GPU {index}", "capability": [0, 0]}
     try:
+        properties = torch.cuda.get_device_properties(index)
+        document.update(name=properties.name, capability=[properties.major, properties.minor])
         free, total = torch.cuda.mem_get_info(index)
-        # A GPU that fell off the bus is still counted; only work on it shows that it is lost.
         answer = (torch.ones(64, 64, device=index) @ torch.ones(64, 64, device=index)).sum().item()
         document.update(free=free, total=total, answer=answer)
     except RuntimeError as error:

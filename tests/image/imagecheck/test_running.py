@@ -292,9 +292,9 @@ def notebook(folder: Path, *cells: str) -> Path:
 
 
 @pytest.mark.slow
-def test_a_notebook_runs_through_the_images_server(image: str, tmp_path: Path) -> None:
+def test_a_sound_server_passes_every_server_check(image: str, tmp_path: Path) -> None:
     path = notebook(tmp_path, "import torch\nx = torch.ones(3)", "assert x.sum() == 3")
-    card = judge(image, Settings(only=("server.notebook",), notebook=path))
+    card = judge(image, Settings(only=("server",), require=("server",), notebook=path))
     assert card.exit_code == 0, card.results
 
 
