@@ -16,8 +16,9 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
-CHINESE = sorted((FOLDER / "zh").glob("[0-9][0-9]_*.ipynb"))
+START = FOLDER / "00_start_here.ipynb"  # the way in: no chapter, but stored like one
+CHAPTERS = [path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb")) if path.name != START.name]
+CHINESE = [path for path in sorted((FOLDER / "zh").glob("[0-9][0-9]_*.ipynb")) if path.name != START.name]
 SECTIONS = [
     "The question",
     "The idea",
@@ -30,6 +31,7 @@ SECTIONS = [
 CHINESE_SECTIONS = ["问题", "思路", "代码", "图示", "原文怎么说，实际如何", "练习", "检验"]
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+each_english = pytest.mark.parametrize("path", [START, *CHAPTERS], ids=lambda path: path.stem)
 each_edition = pytest.mark.parametrize("path", CHAPTERS + CHINESE, ids=lambda path: f"{path.parent.name}-{path.stem}")
 
 
@@ -56,14 +58,14 @@ def test_a_notebook_is_valid_nbformat_4_5_for_python3(path: Path) -> None:
     assert notebook.metadata.kernelspec.name == "python3"
 
 
-@each_chapter
+@each_english
 def test_no_outputs_are_stored(path: Path) -> None:
     for cell in cells(path, "code"):
         assert cell.outputs == [], cell.id
         assert cell.execution_count is None, cell.id
 
 
-@each_chapter
+@each_english
 def test_every_cell_has_a_name_of_its_own(path: Path) -> None:
     ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
     assert len(ids) == len(set(ids))
@@ -100,6 +102,18 @@ def test_solutions_are_hidden_and_closed(path: Path) -> None:
 @each_chapter
 def test_every_chapter_draws_a_picture(path: Path) -> None:
     assert any("plt.show()" in cell.source for cell in cells(path, "code"))
+
+
+@each_english
+def test_links_between_notebooks_lead_somewhere(path: Path) -> None:
+    prose = "\n".join(cell.source for cell in cells(path, "markdown"))
+    targets = re.findall(r"\]\(([^):]+\.ipynb)\)", prose)
+    assert [target for target in targets if not (FOLDER / target).is_file()] == []
+
+
+def test_the_way_in_leads_to_the_first_chapter_and_asserts() -> None:
+    assert f"]({CHAPTERS[0].name})" in cells(START, "markdown")[-1].source
+    assert "assert " in cells(START, "code")[-1].source
 
 
 @each_chapter
