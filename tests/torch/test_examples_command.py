@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,22 @@ def test_a_run_can_be_resumed_with_the_settings_it_began_with(examples, tmp_path
     nothing = examples("run", "house_price", "--resume", str(tmp_path))
     assert nothing.returncode == 2
     assert "no run that can go on" in nothing.stderr
+
+
+def test_a_run_stopped_by_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    arguments = [*MAIN, "run", "cnn", "--epochs", "1000", "--out", str(out)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("events.*")):  # the first epoch has begun
+            assert running.poll() is None, running.stderr.read() if running.stderr else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.strip().endswith(f"workstation examples run cnn --resume {out}")
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         chosen = device.choose(arguments.device)
         settings = Settings(chosen, arguments.seed or 0, arguments.epochs, arguments.compile, arguments.amp)
         session = Session.new(asked, settings, arguments.out)
-    report = session.run()
+    try:
+        report = session.run()
+    except KeyboardInterrupt:
+        again = f"workstation examples run {asked.name} --resume {session.directory}"
+        print(f"\nworkstation: stopped. To go on: {again}", file=sys.stderr)
+        raise
     if arguments.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
