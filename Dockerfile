@@ -34,11 +34,11 @@ RUN apt-get update \
 # User site-packages are visible, so that `pip install` works for every UID and what it installs stays in the home.
 RUN python3 -m venv --system-site-packages /opt/venv
 
-# Group 0 and everyone may write: the container has one tenant, whose UID:GID is not known before `docker run --user`.
+# Everyone may write, as in /tmp: the container has one tenant, whose UID:GID is not known before `docker run --user`.
 # Ubuntu's images carry a user of UID 1000 already.
 RUN if id ubuntu >/dev/null 2>&1; then userdel --remove ubuntu; fi \
     && useradd --uid 1000 --gid 0 --home-dir /home/workstation --shell /bin/bash --no-log-init workstation \
-    && install --directory --mode=2777 --group=0 /home/workstation /cache
+    && install --directory --mode=3777 --group=0 /home/workstation /cache
 
 # --link needs nothing of the stages before; each RUN sees its own lock file alone, so only that one can stale it.
 FROM system AS installer
