@@ -79,6 +79,10 @@ torch: build ## the training code's tests, inside the image
 browser: venv build ## the Lab in a real Chromium, from a container of its own
 	@pytest tests/browser
 
+.PHONY: verify
+verify: venv build ## judge the image with imagecheck, the conformance suite
+	@PYTHONPATH=src python -m imagecheck torch-workstation:local
+
 .PHONY: screenshot
 screenshot: venv build ## take README's picture again
 	@pytest tests/browser -k run_all --screenshot docs/images/lab.png
