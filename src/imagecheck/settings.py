@@ -42,7 +42,7 @@ class Settings:
     require: tuple[str, ...] = ()
     gpu: Gpu = Gpu.AUTO
     gpus: int | None = None  # how many the image must see; None: as many as the host has
-    timeout: float = 120.0  # seconds a probe may take
+    timeout: float = 180.0  # seconds a probe may take; torch.compile needs 20 on two idle cores, 120 on two busy ones
     shm_size: int = 1024**3  # bytes of /dev/shm given to the container
     max_size: int = 16 * 1024**3  # bytes the image may unpack to
     start_limit: float = 60.0  # seconds the image's own server may take to answer
