@@ -113,7 +113,7 @@ notebooks: venv ## write the Chinese notebooks from the English ones and noteboo
 
 .PHONY: bench
 bench: venv build ## sizes and ratios, written to docs/benchmarks/
-	@scripts/bench
+	@python scripts/bench
 
 .PHONY: venv
 venv:
