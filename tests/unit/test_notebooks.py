@@ -47,7 +47,7 @@ def headings(path: Path) -> list[tuple[int, str]]:
 def test_there_are_chapters_and_their_numbers_are_unique() -> None:
     numbers = [path.name[:2] for path in CHAPTERS]
     assert numbers
-    assert numbers == [f"{number:02d}" for number in range(1, len(numbers) + 1)]
+    assert len(set(numbers)) == len(numbers)
 
 
 @each_edition

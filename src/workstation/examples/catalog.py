@@ -24,23 +24,29 @@ class Example(Protocol):
 class Chapter:
     """One worked example: the module's name is also what a person types after `examples run`."""
 
+    number: int
     name: str
     title: str
     sections: str  # of the article
+
+    @property
+    def notebook(self) -> str:
+        return f"{self.number:02d}_{self.name}.ipynb"
 
     def load(self) -> Example:
         return cast("Example", importlib.import_module(f"workstation.examples.{self.name}"))
 
 
 CHAPTERS = (
-    Chapter("house_price", "House prices: a line through three points", "A1 §4.3, §5.2–5.4"),
-    Chapter("tensors", "Tensors, graphs and gradients", "A1 §1.2, §2, §3; A2 §1.2, §2, §3"),
-    Chapter("linear_regression", "Linear regression three ways", "A1 §4; A2 §4.1–4.3"),
-    Chapter("logistic_regression", "Logistic regression", "A2 §2.6, §4.1"),
-    Chapter("mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2"),
-    Chapter("cnn", "Image classification with a CNN", "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1"),
-    Chapter("transfer", "Transfer learning", "A1 §1.2; A2 §1.1–1.2"),
-    Chapter("sequence", "RNN and LSTM", "A2 §4.4"),
+    Chapter(1, "house_price", "House prices: a line through three points", "A1 §4.3, §5.2–5.4"),
+    Chapter(2, "tensors", "Tensors, graphs and gradients", "A1 §1.2, §2, §3; A2 §1.2, §2, §3"),
+    Chapter(3, "linear_regression", "Linear regression three ways", "A1 §4; A2 §4.1–4.3"),
+    Chapter(4, "logistic_regression", "Logistic regression", "A2 §2.6, §4.1"),
+    Chapter(5, "mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2"),
+    Chapter(6, "cnn", "Image classification with a CNN", "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1"),
+    Chapter(7, "transfer", "Transfer learning", "A1 §1.2; A2 §1.1–1.2"),
+    Chapter(8, "sequence", "RNN and LSTM", "A2 §4.4"),
+    Chapter(19, "deployment", "From a notebook to a service", "A2 §2.7"),
 )
 
 
