@@ -49,17 +49,20 @@ def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
     return Result(accuracy(answers, truth), accuracy(baseline, truth), parameters)
 
 
-def convnet(side: int, channels: int = 1, classes: int = 10) -> nn.Sequential:
+def convnet(
+    side: int, channels: int = 1, classes: int = 10, widths: tuple[int, int, int] = (32, 64, 64)
+) -> nn.Sequential:
     """Three convolutions, each seeing further than the one before; two poolings, each halving the picture's side."""
+    first, second, third = widths
 
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         # padding=1 keeps the side; BatchNorm keeps the numbers near 1, so that a larger rate is safe.
         return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
 
     return nn.Sequential(
-        *block(channels, 32), *block(32, 64), nn.MaxPool2d(2),
-        *block(64, 64), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * (side // 4) ** 2, classes),
+        *block(channels, first), *block(first, second), nn.MaxPool2d(2),
+        *block(second, third), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(third * (side // 4) ** 2, classes),
     )  # fmt: skip
 
 
