@@ -49,6 +49,7 @@ CHAPTERS = (
     Chapter(17, "tuning", "Evaluation and hyper-parameter search", "A2 §2.6, §9.5"),
     Chapter(18, "compression", "Pruning, quantisation, distillation", "A2 §2.8, §9.5"),
     Chapter(19, "deployment", "From a notebook to a service", "A2 §2.7"),
+    Chapter(21, "profiling", "Profiling and TensorBoard", "A2 §7.2"),
 )
 
 

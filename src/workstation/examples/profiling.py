@@ -1,0 +1,200 @@
+"""Where does the time go, and where did the NaN come from? (A2 §7.2; claim 60)
+
+The article recommends TensorBoard, rightly, and a "PyTorch Debug" that does not exist. What exists is `torch.profiler`
+and `torch.autograd.detect_anomaly`. Here both are put to work: a training that decodes its pictures one by one is
+profiled, the bottleneck is named and mended with the same losses to the last bit, and a NaN is traced to its operation.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.data import DataLoader, Dataset
+
+from workstation.examples.datasets import DIGITS, digits
+from workstation.training.batches import Batches
+from workstation.training.loop import Batch, Hook, fit
+from workstation.training.seed import seed_everything
+from workstation.training.settings import Settings
+
+DATA = f"{DIGITS}, as PNG files"
+PROMISE = "the profiler names the loader; mended, training is at least twice as fast, with the same losses to the bit"
+LOADER = "enumerate(DataLoader)"  # how torch itself calls the wait for the next batch
+SIZE = 64  # rows a batch
+
+
+@dataclass(frozen=True)
+class Result:
+    bottleneck: str  # where most of the time was spent, by the profiler
+    loading_before: float  # share of the time that went into waiting for batches
+    loading_after: float
+    seconds_before: float  # the same epochs, without the profiler
+    seconds_after: float
+    losses_differ_by: float
+    nan_comes_from: str  # by detect_anomaly
+
+    def holds(self) -> bool:
+        return (
+            self.bottleneck.startswith(LOADER)
+            and self.seconds_after <= self.seconds_before / 2
+            and self.losses_differ_by == 0
+            and self.nan_comes_from == "PowBackward0"
+        )
+
+
+def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
+    files, classes = as_files()
+    slow = FileBatches(files, classes, settings.seed)
+    fast = decoded_once(files, classes, settings.seed)
+    losses = train(slow, settings, hooks, "slow"), train(fast, settings, hooks, "fast")
+    before, after = profiled(slow, settings), profiled(fast, settings)
+    return Result(
+        busiest(before),
+        loading_share(before),
+        loading_share(after),
+        seconds(slow, settings),
+        seconds(fast, settings),
+        max(abs(one - other) for one, other in zip(*losses, strict=True)),
+        nan_source(lambda: distance(torch.ones(2, 3, requires_grad=True), torch.ones(2, 3)).sum()),
+    )
+
+
+def as_files() -> tuple[list[bytes], Tensor]:
+    """1797 digits as a camera or a web page would deliver them: PNG."""
+    images, classes = digits()
+    files = []
+    for image in (16 * images[:, 0]).to(torch.uint8).numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="PNG")
+        files.append(buffer.getvalue())
+    return files, classes
+
+
+class Files(Dataset[tuple[Tensor, Tensor]]):
+    """The usual way: a row is decoded when it is asked for, in every epoch anew."""
+
+    def __init__(self, files: list[bytes], classes: Tensor) -> None:
+        self._files, self._classes = files, classes
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        pixels = np.asarray(Image.open(io.BytesIO(self._files[row])), dtype=np.float32)
+        return torch.from_numpy(pixels).unsqueeze(0) / 16, self._classes[row]
+
+
+class FileBatches:
+    """A DataLoader over the files, in the very order of `Batches`, so that the two can be compared bit by bit."""
+
+    def __init__(self, files: list[bytes], classes: Tensor, seed: int, workers: int = 0) -> None:
+        self._order = Batches((torch.arange(len(files)),), SIZE, seed)
+        self._files, self._workers = Files(files, classes), workers
+
+    def set_epoch(self, epoch: int) -> None:
+        self._order.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = [rows.tolist() for (rows,) in self._order]
+        return iter(DataLoader(self._files, batch_sampler=rows, num_workers=self._workers))
+
+
+def decoded_once(files: list[bytes], classes: Tensor, seed: int) -> Batches:
+    """The remedy: what never changes is computed once, and a batch is one indexing operation."""
+    rows = Files(files, classes)
+    return Batches((torch.stack([rows[row][0] for row in range(len(rows))]), classes), SIZE, seed)
+
+
+@dataclass
+class Annotated:
+    """Any batches, with the wait for each one marked for the profiler: `record_function` names what you choose."""
+
+    batches: FileBatches | Batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        source = iter(self.batches)
+        while True:
+            with record_function("wait for a batch"):
+                batch = next(source, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def train(
+    batches: FileBatches | Batches | Annotated, settings: Settings, hooks: Sequence[Hook] = (), name: str = "profiled"
+) -> list[float]:
+    seed_everything(settings.seed)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
+    epochs = settings.epochs or 2
+    return fit(model, batches, F.cross_entropy, optimizer, epochs=epochs, settings=settings, hooks=hooks, name=name)
+
+
+def profiled(batches: FileBatches | Batches, settings: Settings) -> profile:
+    """The same training under the profiler, which makes it slower: read shares here, and seconds elsewhere."""
+    activities = [ProfilerActivity.CPU]
+    if settings.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as watched, record_function("training"):
+        train(Annotated(batches), replace(settings, compile=False))
+    return watched
+
+
+def busiest(watched: profile) -> str:
+    """Where most of the CPU's time was spent, not counting what was called from there. Our own marks are left out."""
+    ours = ("training", "wait for a batch")
+    events = [event for event in watched.key_averages() if event.key not in ours]
+    name: str = max(events, key=lambda event: event.self_cpu_time_total).key
+    return name
+
+
+def loading_share(watched: profile) -> float:
+    """The share of the training that was spent waiting for the next batch."""
+    total = {event.key: event.cpu_time_total for event in watched.key_averages()}
+    share: float = total["wait for a batch"] / total["training"]
+    return share
+
+
+def seconds(batches: FileBatches | Batches, settings: Settings) -> float:
+    """The best of three: other programs on the machine only ever make it slower."""
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        train(batches, replace(settings, compile=False))
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def distance(a: Tensor, b: Tensor, epsilon: float = 0.0) -> Tensor:
+    """Between the rows of two tensors. Where they are equal √ has slope ∞, and ∞·0 is NaN: `epsilon` prevents it."""
+    return ((a - b).square().sum(dim=1) + epsilon).sqrt()
+
+
+def nan_source(loss: Callable[[], Tensor]) -> str:
+    """The backward function that first gives a NaN, or "nothing". Slow: for the hunt, never for the whole training.
+
+    The cause may lie one step earlier: √ at 0 gives ∞, which anomaly detection lets pass, and the square makes it NaN.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that it is slow, and prints the line of the forward call
+        try:
+            with torch.autograd.detect_anomaly(check_nan=True):
+                loss().backward()
+        except RuntimeError as error:
+            found = re.search(r"Function '(\w+)' returned nan", str(error))
+            if found is None:
+                raise
+            return found[1]
+    return "nothing"
