@@ -31,7 +31,9 @@ def test_run_all_shows_no_error_and_the_plot(page: Page, running: Lab, screensho
     page.goto(running.url(f"lab/tree/{NOTEBOOK}?token={TOKEN}"))
     notebook = page.locator(".jp-Notebook")
     expect(notebook).to_be_visible()
-    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first).to_be_visible()
+    # Before the kernel has its name, Run All asks which kernel is meant.
+    expect(page.locator(".jp-StatusBar-Widget")).to_contain_text("Python 3 (ipykernel) | Idle")
+    expect(page.locator(".jp-Toolbar-kernelName")).to_have_text("Python 3 (ipykernel)")
 
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
