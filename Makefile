@@ -74,7 +74,7 @@ image: venv build devel ## this image's own promises, on real containers
 
 .PHONY: torch
 torch: build ## the training code's tests, inside the image
-	@docker compose run --rm --no-deps -T --env HOME=/tmp --volume ./tests/torch:/tests/torch:ro --workdir /tests/torch \
+	@docker compose run --rm --no-deps -T --env HOME=/tmp --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \
 	    workstation python -m pytest -p no:cacheprovider .
 
 .PHONY: browser
