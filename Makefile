@@ -62,7 +62,7 @@ devel: .env ## the image with nvcc: IMAGE=torch-workstation:devel
 # ------------------------------------------------------------------------------------------------------------- checking
 
 .PHONY: test
-test: unit image torch browser ## every test; boots the image
+test: unit image torch browser ## every test of the image; `make faults` tests the judge
 
 .PHONY: unit
 unit: venv ## tests that need no Docker

@@ -61,9 +61,6 @@ class Contents:
     def of(cls, layers: Sequence[Layer]) -> Contents:
         return cls(tuple(layers), merge(layers))
 
-    def folder_size(self, prefix: str) -> int:
-        return sum(entry.size for path, entry in self.visible.items() if path.startswith(prefix))
-
     @property
     def hidden_bytes(self) -> int:
         """What lower layers carry that upper ones delete or replace: it is downloaded and never seen."""
