@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from workstation.training.batches import Batches
 from workstation.training.checkpoint import CheckpointError, Checkpoints, load, save
-from workstation.training.loop import Fit, Hook, fit
+from workstation.training.loop import DivergedError, Fit, Hook, fit
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
@@ -21,11 +21,11 @@ EPOCHS = 6
 class StopAfter(Hook):
     """Stands for a person's Ctrl-C."""
 
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
+    def __init__(self, step: int) -> None:
+        self._step = step
 
-    def epoch(self, fit: Fit) -> None:
-        if len(fit.losses) == self._epochs:
+    def step(self, fit: Fit) -> None:
+        if fit.step == self._step:
             raise KeyboardInterrupt
 
 
@@ -34,12 +34,12 @@ def train(device: torch.device, *hooks: Hook) -> tuple[list[float], dict[str, Te
     seed_everything(0)
     rows = torch.randn(40, 3)
     model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 1))
-    batches = Batches((rows, rows.sum(dim=1, keepdim=True)), size=16, seed=0)
+    noisy = Batches((rows, rows.sum(dim=1, keepdim=True)), size=16, seed=0, augment=lambda x: x + 0.1 * torch.randn(3))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     losses = fit(
         model,
-        batches,
+        noisy,
         F.mse_loss,
         optimizer,
         epochs=EPOCHS,
@@ -50,14 +50,17 @@ def train(device: torch.device, *hooks: Hook) -> tuple[list[float], dict[str, Te
     return losses, {name: value.cpu() for name, value in model.state_dict().items()}
 
 
-def stopped_after(epochs: int, directory: Path, device: torch.device) -> None:
+def stopped_after(step: int, directory: Path, device: torch.device) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(device, Checkpoints(directory, every_seconds=0), StopAfter(epochs))
+        train(device, Checkpoints(directory, every_seconds=0), StopAfter(step))
 
 
-def test_a_resumed_run_is_bitwise_the_run_that_was_never_stopped(tmp_path: Path, device: torch.device) -> None:
+@pytest.mark.parametrize("step", [9, 10, 11], ids=["at an epoch's end", "in its middle", "before its last step"])
+def test_a_resumed_run_is_bitwise_the_run_that_was_never_stopped(
+    tmp_path: Path, device: torch.device, step: int
+) -> None:
     losses, weights = train(device)
-    stopped_after(3, tmp_path, device)
+    stopped_after(step, tmp_path, device)
     resumed_losses, resumed_weights = train(device, Checkpoints(tmp_path))
     assert resumed_losses == losses
     assert all(torch.equal(resumed_weights[name], weights[name]) for name in weights)
@@ -66,7 +69,7 @@ def test_a_resumed_run_is_bitwise_the_run_that_was_never_stopped(tmp_path: Path,
 def test_the_comparison_notices_lost_optimizer_moments(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     losses, _ = train(cpu)
-    stopped_after(3, tmp_path, cpu)
+    stopped_after(9, tmp_path, cpu)
     newest = max(tmp_path.glob("*.pt"))
     state = load(newest)
     assert state is not None
@@ -96,7 +99,7 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
 ) -> None:
     cpu = torch.device("cpu")
     losses, _ = train(cpu)
-    stopped_after(4, tmp_path, cpu)
+    stopped_after(10, tmp_path, cpu)
     newest = max(tmp_path.glob("*.pt"))
     spoil(newest, damage)
     assert train(cpu, Checkpoints(tmp_path))[0] == losses
@@ -105,7 +108,7 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
 
 def test_when_no_checkpoint_is_whole_it_says_so_and_starts_nothing(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
-    stopped_after(3, tmp_path, cpu)
+    stopped_after(9, tmp_path, cpu)
     for path in tmp_path.glob("*.pt"):
         spoil(path, "truncated")
     with pytest.raises(CheckpointError, match="whole"):
@@ -124,8 +127,20 @@ def spoil(path: Path, damage: str) -> None:
 
 def test_the_two_newest_are_kept_and_nothing_half_written_is_left(tmp_path: Path) -> None:
     train(torch.device("cpu"), Checkpoints(tmp_path, every_seconds=0))
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["train-000005.pt", "train-000005.sha256", "train-000006.pt", "train-000006.sha256"]
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert names == {"train-000005-000003", "train-000006-000000"}
+    assert len(list(tmp_path.iterdir())) == 4  # each with its checksum
+
+
+def test_a_diverged_model_is_never_saved_over_a_good_one(tmp_path: Path) -> None:
+    class Spoil(Hook):
+        def step(self, fit: Fit) -> None:
+            if fit.step == 7:
+                next(fit.model.parameters()).data.fill_(torch.nan)
+
+    with pytest.raises(DivergedError, match="at step 8, in epoch 3 of 6"):
+        train(torch.device("cpu"), Checkpoints(tmp_path, every_seconds=0), Spoil())
+    assert max(tmp_path.glob("*.pt")).stem == "train-000002-000001"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

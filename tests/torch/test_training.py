@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from workstation.errors import DeviceError, SettingError
 from workstation.training import device, rundir
 from workstation.training.batches import Batches
-from workstation.training.loop import Fit, Hook, fit
+from workstation.training.loop import Fit, Hook, NoBatchesError, fit
 from workstation.training.scaling import Standardizer
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
@@ -60,6 +61,65 @@ def test_the_mean_loss_weighs_rows_not_batches() -> None:
     batches = [(rows[:2], rows[:2]), (rows[2:], rows[2:])]
     losses = fit(model, batches, F.mse_loss, frozen, epochs=1, settings=Settings())
     assert losses == [pytest.approx((1 + 1 + 16) / 3)]
+
+
+def parameters_after(batch: tuple[torch.Tensor, ...], **how: Any) -> torch.Tensor:
+    """A linear layer's parameters after three steps."""
+    seed_everything(0)
+    model = nn.Linear(3, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    fit(model, [batch], F.cross_entropy, optimizer, epochs=3, settings=Settings(), **how)
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 10])
+def test_accumulated_micro_batches_are_one_big_batch(accumulate: int) -> None:
+    seed_everything(1)
+    targets = torch.randint(0, 4, (10,))
+    targets[[0, 1, 2, 7]] = -100  # cross_entropy ignores it: the first third asks for less than the others
+    batch = (torch.randn(10, 3), targets)
+
+    def asked_for(target: torch.Tensor) -> int:
+        return int((target != -100).sum())
+
+    whole = parameters_after(batch, weight=asked_for)
+    assert torch.allclose(parameters_after(batch, weight=asked_for, accumulate=accumulate), whole, atol=1e-6)
+    # Weighed by rows, as if every row counted, it is another gradient.
+    assert not torch.allclose(parameters_after(batch, accumulate=2), whole, atol=1e-3)
+
+
+def test_a_clipped_step_is_no_longer_than_asked_for() -> None:
+    rows, target = 1000 * torch.ones(1, 3), torch.tensor([0])
+
+    def length(**how: Any) -> float:
+        moves = parameters_after((rows, target), **how) - parameters_after((rows, target), clip=0.0)
+        return moves.norm().item()
+
+    assert length(clip=0.1) <= 0.3 + 1e-6
+    assert length() > 100
+
+
+@pytest.mark.parametrize(("schedule", "rates"), [("epoch", [1.0, 1.0, 0.5, 0.5]), ("step", [1.0, 0.5, 0.25, 0.125])])
+def test_a_schedule_goes_by_epoch_or_by_step(schedule: str, rates: list[float]) -> None:
+    seen = []
+
+    class Watch(Hook):
+        def start(self, fit: Fit) -> None:
+            fit.optimizer.register_step_pre_hook(lambda optimizer, *_: seen.append(optimizer.param_groups[0]["lr"]))
+
+    model, one = nn.Linear(1, 1), torch.ones(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    halving = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    fit(model, 2 * [(one, one)], F.mse_loss, optimizer, epochs=2, settings=Settings(), scheduler=halving,
+        schedule=schedule, hooks=[Watch()])  # type: ignore[arg-type]  # fmt: skip
+    assert seen == rates
+
+
+def test_an_epoch_without_batches_is_one_clear_line() -> None:
+    model, one = nn.Linear(1, 1), torch.ones(1, 1)
+    once = iter([(one, one)])
+    with pytest.raises(NoBatchesError, match="epoch 2 has no batches"):
+        fit(model, once, F.mse_loss, torch.optim.SGD(model.parameters(), lr=0.1), epochs=2, settings=Settings())
 
 
 def test_batches_hold_every_row_once_in_an_order_of_seed_and_epoch() -> None:

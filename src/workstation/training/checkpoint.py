@@ -16,6 +16,7 @@ from workstation.training.atomic import write_whole
 from workstation.training.loop import Fit, Hook
 
 KEEP = 2  # the newest, and the one to fall back on
+DIGITS = 6 * "[0-9]"
 
 
 class CheckpointError(WorkstationError):
@@ -25,10 +26,11 @@ class CheckpointError(WorkstationError):
 
 
 class Checkpoints(Hook):
-    """Saves a fit as NAME-EPOCH.pt beside its .sha256, and restores it when it starts again.
+    """Saves a fit as NAME-EPOCH-STEP.pt beside its .sha256, and restores it when it starts again.
 
-    A checkpoint holds the weights, the optimiser and its schedule, the losses and the random state. It is saved after
-    the last epoch, and after any epoch that ends `every_seconds` or more after the last save.
+    A checkpoint holds the weights, the optimiser and its schedule, the losses, how far the epoch has come and the
+    random state. It is saved after the last epoch, and after any step or epoch that ends `every_seconds` or more after
+    the last save.
     """
 
     def __init__(self, directory: Path, every_seconds: float = 10.0) -> None:
@@ -44,31 +46,42 @@ class Checkpoints(Hook):
         fit.optimizer.load_state_dict(state["optimizer"])
         if fit.scheduler is not None:
             fit.scheduler.load_state_dict(state["scheduler"])
-        fit.losses[:] = state["losses"]
+        fit.losses[:], fit.curve[:] = state["losses"], state["curve"]
+        device = next(fit.model.parameters()).device
+        fit.unread[:], fit.weights[:] = [loss.to(device) for loss in state["unread"]], state["weights"]
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
 
+    def step(self, fit: Fit) -> None:
+        if time.monotonic() - self._saved_at >= self._every_seconds:
+            fit.read()  # a model that has diverged never takes the place of a good one
+            self._save(fit)
+
     def epoch(self, fit: Fit) -> None:
-        now = time.monotonic()
-        if len(fit.losses) < fit.epochs and now - self._saved_at < self._every_seconds:
-            return
-        self._saved_at = now
-        path = self._directory / f"{fit.name}-{len(fit.losses):06d}.pt"
+        if len(fit.losses) == fit.epochs or time.monotonic() - self._saved_at >= self._every_seconds:
+            self._save(fit)
+
+    def _save(self, fit: Fit) -> None:
+        path = self._directory / f"{fit.name}-{len(fit.losses):06d}-{len(fit.unread):06d}.pt"
         save(path, {
             "model": fit.model.state_dict(),
             "optimizer": fit.optimizer.state_dict(),
             "scheduler": fit.scheduler.state_dict() if fit.scheduler is not None else None,
             "losses": fit.losses,
+            "curve": fit.curve,
+            "unread": fit.unread,
+            "weights": fit.weights,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         })  # fmt: skip
+        self._saved_at = time.monotonic()
         for old in self._paths(fit.name)[:-KEEP]:
             old.unlink()
             _checksum_of(old).unlink(missing_ok=True)
 
     def _paths(self, name: str) -> list[Path]:
-        return sorted(self._directory.glob(f"{name}-[0-9]*.pt"))
+        return sorted(self._directory.glob(f"{name}-{DIGITS}-{DIGITS}.pt"))
 
     def _newest_whole(self, name: str) -> dict[str, Any] | None:
         paths = self._paths(name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,12 @@ class DivergedError(WorkstationError):
     exit_code = 70
 
 
+class NoBatchesError(WorkstationError):
+    """An epoch had nothing to learn from."""
+
+    exit_code = 65
+
+
 @dataclass
 class Fit:
     """A fit under way, as its hooks see it."""
@@ -33,13 +40,50 @@ class Fit:
     epochs: int
     scheduler: LRScheduler | None = None
     losses: list[float] = field(default_factory=list)  # the mean loss of each finished epoch
+    curve: list[float] = field(default_factory=list)  # the loss of each step of the finished epochs
+    # Of the epoch under way, a loss and a weight a step. The losses stay on the device: reading one makes a GPU wait.
+    unread: list[Tensor] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps so far."""
+        return len(self.curve) + len(self.unread)
+
+    def read(self) -> Tensor:
+        """The losses of the epoch under way, (steps,), on the CPU. DivergedError where one is not finite."""
+        values = torch.stack(self.unread).double().cpu()
+        bad = (~values.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise DivergedError(
+                f"{self.name}: the loss is {values[bad[0]].item()} at step {len(self.curve) + bad[0] + 1}, "
+                f"in epoch {len(self.losses) + 1} of {self.epochs}",
+                remedy="Lower the learning rate, or bring inputs and targets to the scale of 1.",
+            )
+        return values
+
+    def close_epoch(self) -> None:
+        """Move the epoch under way to the finished ones; its mean loss weighs each step as the batch did."""
+        if not self.unread:
+            raise NoBatchesError(
+                f"{self.name}: epoch {len(self.losses) + 1} has no batches",
+                remedy="Give batches that can be walked once an epoch: a list or a loader, not a generator.",
+            )
+        values, weights = self.read(), torch.tensor(self.weights, dtype=torch.float64)
+        self.losses.append(float((values * weights).sum() / weights.sum()))
+        self.curve += values.tolist()
+        self.unread.clear()
+        self.weights.clear()
 
 
 class Hook:
     """Watches a fit. Every method is called by `fit` alone; a hook overrides those it cares about."""
 
     def start(self, fit: Fit) -> None:
-        """Before the first epoch. A hook that restores a fit fills `fit.losses` with the epochs already done."""
+        """Before the first epoch. A hook that restores a fit fills its `losses`, `curve`, `unread` and `weights`."""
+
+    def step(self, fit: Fit) -> None:
+        """After each optimiser step. Must not read from the device at every call."""
 
     def epoch(self, fit: Fit) -> None:
         """After each epoch; `fit.losses[-1]` is its mean loss."""
@@ -57,31 +101,43 @@ def fit(
     epochs: int,
     settings: Settings,
     scheduler: LRScheduler | None = None,
+    schedule: Literal["epoch", "step"] = "epoch",
+    accumulate: int = 1,
+    clip: float | None = None,
+    weight: Callable[[Tensor], int] = len,
     hooks: Sequence[Hook] = (),
     name: str = "train",
 ) -> list[float]:
     """Train `model` in place and return the mean loss of each epoch.
 
-    `batches` is walked once an epoch, after its `set_epoch` where it has one. The last tensor of a batch is the target,
-    those before it are the model's inputs. `scheduler` steps after each epoch. Raises DivergedError at the first epoch
-    whose loss is not finite.
+    `batches` is walked once an epoch, after its `set_epoch` where it has one. Each batch is one optimiser step. Its
+    last tensor is the target, those before it are the model's inputs; all have the rows first. `loss` is a mean over
+    what `weight` counts in a target: rows, unless said otherwise. So a batch that `accumulate` cuts into that many
+    micro-batches, to fit a smaller memory, gives the gradient of the whole. `clip` bounds the gradient's norm.
+    `scheduler` steps after each epoch or step, as `schedule` says.
+
+    Raises DivergedError at the end of the first epoch in which a loss is not finite, and names the step.
     """
     state = Fit(name, model.to(settings.device), optimizer, epochs, scheduler)
     for hook in hooks:
         hook.start(state)
-    forward = torch.compile(model) if settings.compile else model
+    gradient = _Gradient(torch.compile(model) if settings.compile else model, loss, weight, accumulate, settings)
     try:
         for epoch in range(len(state.losses), epochs):
-            if hasattr(batches, "set_epoch"):
-                batches.set_epoch(epoch)
-            mean = _one_epoch(state, forward, batches, loss, settings)
-            if not math.isfinite(mean):
-                raise DivergedError(
-                    f"{name}: the loss is {mean} at epoch {epoch + 1} of {epochs}",
-                    remedy="Lower the learning rate, or bring inputs and targets to the scale of 1.",
-                )
-            state.losses.append(mean)
-            if scheduler is not None:
+            model.train()
+            for batch in _from(batches, epoch, done=len(state.unread)):
+                optimizer.zero_grad(set_to_none=True)
+                state.unread.append(gradient.add(batch))
+                state.weights.append(weight(batch[-1]))
+                if clip is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), clip)
+                optimizer.step()
+                if scheduler is not None and schedule == "step":
+                    scheduler.step()
+                for hook in hooks:
+                    hook.step(state)
+            state.close_epoch()
+            if scheduler is not None and schedule == "epoch":
                 scheduler.step()
             for hook in hooks:
                 hook.epoch(state)
@@ -91,28 +147,41 @@ def fit(
     return state.losses
 
 
-def _one_epoch(
-    state: Fit,
-    forward: Callable[..., Tensor],
-    batches: Iterable[Batch],
-    loss: Callable[[Tensor, Tensor], Tensor],
-    settings: Settings,
-) -> float:
-    state.model.train()
-    device = settings.device
-    # Summed on the device and read once: reading it each step would make a GPU wait for Python.
-    total, rows = torch.zeros((), device=device), 0
-    for batch in batches:
-        *inputs, target = (tensor.to(device, non_blocking=True) for tensor in batch)
-        state.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp):
-            value = loss(forward(*inputs), target)
-        value.backward()
-        state.optimizer.step()
-        total += value.detach() * len(target)
-        rows += len(target)
-    mean: float = total.item() / rows
-    return mean
+def _from(batches: Iterable[Batch], epoch: int, done: int) -> Iterator[Batch]:
+    """The batches of `epoch` but for the first `done`, which a resumed fit has seen already."""
+    if hasattr(batches, "set_epoch"):
+        batches.set_epoch(epoch)
+    with torch.random.fork_rng(enabled=done > 0):  # what augments them drew its numbers before the stop
+        iterator = iter(batches)
+        for _ in itertools.islice(iterator, done):
+            pass
+    return iterator
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """How a batch becomes a gradient."""
+
+    forward: Callable[..., Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    weight: Callable[[Tensor], int]
+    accumulate: int
+    settings: Settings
+
+    def add(self, batch: Batch) -> Tensor:
+        """Add the gradient of the batch's mean loss to the parameters'; return that loss, on the device."""
+        device = self.settings.device
+        total, whole = torch.zeros((), device=device), self.weight(batch[-1])
+        for micro in zip(*(tensor.split(-(-len(tensor) // self.accumulate)) for tensor in batch), strict=True):
+            part = self.weight(micro[-1])
+            if part == 0:
+                continue  # nothing in it is asked for, and a mean over nothing is not a number
+            *inputs, target = (tensor.to(device, non_blocking=True) for tensor in micro)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.amp):
+                value = self.loss(self.forward(*inputs), target) * (part / whole)
+            value.backward()
+            total += value.detach()
+        return total
 
 
 def predict(model: nn.Module, *inputs: Tensor, settings: Settings) -> Tensor:
