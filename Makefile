@@ -72,10 +72,16 @@ unit: venv ## tests that need no Docker
 image: venv build devel ## this image's own promises, on real containers
 	@pytest tests/image --ignore=tests/image/imagecheck
 
+INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp --volume "$(CURDIR)/tests/torch:/tests/torch:ro" \
+	    --workdir /tests/torch workstation python -m pytest -p no:cacheprovider .
+
 .PHONY: torch
-torch: build ## the training code's tests, inside the image
-	@docker compose run --rm --no-deps -T --env HOME=/tmp --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \
-	    workstation python -m pytest -p no:cacheprovider .
+torch: build ## the training code's tests, inside the image, each chapter with one seed
+	@$(INSIDE) --seeds 1
+
+.PHONY: seeds
+seeds: build ## each chapter's promise with five seeds: a quarter of an hour
+	@$(INSIDE) -k seed
 
 .PHONY: browser
 browser: venv build ## the Lab in a real Chromium, from a container of its own

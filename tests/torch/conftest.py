@@ -9,13 +9,12 @@ import torch
 
 from workstation.training.settings import Settings
 
-SEEDS = range(5)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     # tests/conftest.py has it too, where this folder is not mounted alone.
     with contextlib.suppress(ValueError):
         parser.addoption("--require-gpu", action="store_true", help="a GPU test that would skip fails instead")
+    parser.addoption("--seeds", type=int, default=5, help="how many seeds each chapter's promise is tested with")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,7 +38,12 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 
 
-@pytest.fixture(params=SEEDS, ids=lambda seed: f"seed{seed}")
-def settings(request: pytest.FixtureRequest, device: torch.device) -> Settings:
-    """Each device with each of five seeds."""
-    return Settings(device, request.param)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")), ids=lambda seed: f"seed{seed}")
+
+
+@pytest.fixture
+def settings(seed: int, device: torch.device) -> Settings:
+    """Each device with each seed."""
+    return Settings(device, seed)

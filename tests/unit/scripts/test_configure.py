@@ -253,6 +253,16 @@ def test_without_a_registry_the_stand_in_is_made(
     assert "no container registry" in choice.why
 
 
+def test_a_stand_in_that_a_prune_took_is_made_again(machine: Machine) -> None:
+    maker = machine.root / "scripts" / "base-image"
+    maker.write_text('#!/bin/sh\necho "$1" >>"$0.asked"\n')
+    machine.env.write_text("BASE_IMAGE=torch-workstation-base:local\n")
+    assert machine.configure().returncode == 0
+    (machine.engine / "images").write_text("torch-workstation-base:local\n")
+    assert machine.configure().returncode == 0
+    assert maker.with_name("base-image.asked").read_text() == "torch-workstation-base:local\n"  # once
+
+
 def test_a_stand_in_that_fails_stops_with_its_own_code(
     machine: Machine, load: Load, monkeypatch: pytest.MonkeyPatch, unused_port: int
 ) -> None:
