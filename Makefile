@@ -83,6 +83,10 @@ torch: build ## the training code's tests, inside the image, each chapter with o
 seeds: build ## each chapter's promise with five seeds: a quarter of an hour
 	@$(INSIDE) -k seed
 
+.PHONY: course
+course: venv build ## every notebook, run through the Lab's server
+	@pytest tests/course
+
 .PHONY: browser
 browser: venv build ## the Lab in a real Chromium, from a container of its own
 	@pytest tests/browser
@@ -94,6 +98,10 @@ verify: venv build ## judge the image with imagecheck, the conformance suite
 .PHONY: faults
 faults: venv build ## prove that each of imagecheck's checks can fail, on broken images
 	@pytest tests/image/imagecheck
+
+.PHONY: deploy-check
+deploy-check: venv build ## what deploys the image: cloud-init, Kubernetes, SkyPilot, JupyterHub, dev container
+	@pytest tests/deploy
 
 .PHONY: screenshot
 screenshot: venv build ## take README's picture again
