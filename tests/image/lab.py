@@ -14,10 +14,13 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 
+from imagecheck.engine.jupyter import Jupyter, Kernel
+
 testcontainers_config.ryuk_disabled = True  # its image cannot be pulled offline; every container here is removed below
 
 TOKEN = "a-token-for-tests"
 START_DEADLINE_S = 60
+CELL_DEADLINE_S = 180
 LAST_LINES = 50
 Environment = Mapping[str, str | None]  # None: not set at all
 Volumes = Sequence[tuple[str, str, str]]  # (host path or volume name, path in the container, mode)
@@ -76,6 +79,17 @@ class Lab:
         """In the running container, as `docker exec` would."""
         code, output = self.container.exec_run(list(command), user=user, environment=_without_none(environment or {}))
         return Ran(code, output.decode(errors="replace"))
+
+    def kernel(self) -> Kernel:
+        """A new kernel, spoken to as a browser does."""
+        return Jupyter(self.address, TOKEN).kernel()
+
+    def run_code(self, code: str) -> str:
+        """What `code` prints in a fresh kernel; AssertionError where it raises."""
+        with self.kernel() as kernel:
+            cell = kernel.execute(code, timeout=CELL_DEADLINE_S)
+        assert not cell.error, cell.error
+        return cell.output
 
     def is_healthy(self) -> bool:
         self.container.reload()

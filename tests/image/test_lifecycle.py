@@ -10,22 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-import requests
-from kernel import connect, run_code
-from lab import TOKEN, Lab, lab, published_at
+from lab import Lab, lab, published_at
 
 STOP_WITHIN_S = 5
 NOTEBOOK = "notebooks/01_house_price.ipynb"
 
 
 def start_busy_kernel(started: Lab) -> None:
-    headers = {"Authorization": f"token {TOKEN}"}
-    kernel = requests.post(started.url("api/kernels"), headers=headers, timeout=60).json()["id"]
-    channel = connect(started, kernel)
-    header = {"msg_id": "1", "msg_type": "execute_request", "username": "", "session": "1", "version": "5.4"}
-    content = {"code": "import os\nos.open('/tmp/busy', os.O_CREAT)\nwhile True: pass", "silent": False}
-    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-    channel.send(json.dumps(message))
+    started.kernel().start("import os\nos.open('/tmp/busy', os.O_CREAT)\nwhile True: pass")
     started.wait_until(lambda: started.run("test", "-e", "/tmp/busy").code == 0, "the kernel is busy")
 
 
@@ -43,7 +35,7 @@ def test_sigterm_stops_everything_in_time_also_a_busy_kernel(image: str) -> None
 def test_a_home_volume_survives_its_container(image: str, volume: str) -> None:
     home = [(volume, "/home/workstation", "rw")]
     with lab(image, volumes=home) as first:
-        run_code(first, "open('/home/workstation/mine.txt', 'w').write('kept')")
+        first.run_code("open('/home/workstation/mine.txt', 'w').write('kept')")
     with lab(image, volumes=home) as second:
         assert second.run("cat", "/home/workstation/mine.txt").output == "kept"
 
@@ -68,7 +60,7 @@ def test_an_edited_notebook_is_never_overwritten_and_a_newer_one_laid_beside(
     tmp_path.chmod(0o755)
     home = (volume, "/home/workstation", "rw")
     with lab(image, volumes=[home]) as first:
-        run_code(first, f"open('/home/workstation/{NOTEBOOK}', 'a').write(' ')")
+        first.run_code(f"open('/home/workstation/{NOTEBOOK}', 'a').write(' ')")
         edited = digest(first, NOTEBOOK)
     with lab(image, volumes=[home, (str(tmp_path), "/opt/workstation/notebooks", "ro")]) as second:
         assert digest(second, NOTEBOOK) == edited

@@ -7,7 +7,6 @@ import json
 import pytest
 import requests
 import websocket
-from kernel import connect, run_code
 from lab import TOKEN, Lab, lab, run
 
 GUARDED = [
@@ -50,9 +49,10 @@ def test_the_token_opens_the_lab(running: Lab) -> None:
 def test_token_is_enforced_on_the_websocket(running: Lab) -> None:
     headers = {"Authorization": f"token {TOKEN}"}
     kernel = requests.post(running.url("api/kernels"), headers=headers, timeout=60).json()["id"]
+    channels = running.url(f"api/kernels/{kernel}/channels", scheme="ws")
     with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
-        connect(running, kernel, token=None)
-    connect(running, kernel).close()
+        websocket.create_connection(channels, timeout=60)
+    websocket.create_connection(channels, header=[f"Authorization: token {TOKEN}"], timeout=60).close()
 
 
 def test_a_request_from_another_site_is_refused(running: Lab) -> None:
@@ -64,7 +64,7 @@ def test_a_request_from_another_site_is_refused(running: Lab) -> None:
 
 
 def test_a_kernel_runs_the_whole_trio(running: Lab) -> None:
-    torch, torchvision, torchaudio, cudnn = run_code(running, IMPORTS).split()
+    torch, torchvision, torchaudio, cudnn = running.run_code(IMPORTS).split()
     assert {version.partition("+")[2] for version in (torch, torchvision, torchaudio)} == {"cu130"}
     assert int(cudnn) >= 90000
 
@@ -120,8 +120,7 @@ def test_port_base_url_and_arguments_are_followed_by_the_healthcheck(image: str)
 
 
 def test_tensorboard_is_served_on_the_labs_own_port(running: Lab) -> None:
-    written = run_code(
-        running,
+    written = running.run_code(
         "from pathlib import Path\n"
         "from torch.utils.tensorboard import SummaryWriter\n"
         "writer = SummaryWriter(Path.home() / 'runs' / 'from-a-test')\n"

@@ -115,7 +115,7 @@ class Kernel:
         Raises:
             ProbeError: the kernel was not done within `timeout` seconds, or the connection broke.
         """
-        message = self._request("execute_request", {"code": code, "silent": False, "stop_on_error": True})
+        message = self.start(code)
         deadline = time.monotonic() + timeout
         output, error, replied, idle = [], "", False, False
         while not (replied and idle):
@@ -133,10 +133,17 @@ class Kernel:
             idle = idle or (kind == "status" and content["execution_state"] == "idle")
         return Executed("".join(output), error)
 
-    def _request(self, kind: str, content: dict[str, Any]) -> str:
+    def start(self, code: str) -> str:
+        """Send a cell and do not wait for it; the id of the message."""
         message = uuid.uuid4().hex
-        header = {"msg_id": message, "msg_type": kind, "session": self._session, "username": "", "version": "5.3"}
-        body = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
+        header = {"msg_id": message, "msg_type": "execute_request", "session": self._session, "username": ""}
+        body = {
+            "channel": "shell",
+            "header": header | {"version": "5.3"},
+            "parent_header": {},
+            "metadata": {},
+            "content": {"code": code, "silent": False, "stop_on_error": True},
+        }
         self._socket.send(json.dumps(body))
         return message
 

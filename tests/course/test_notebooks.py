@@ -1,0 +1,35 @@
+"""Every notebook of the course runs through the server, from its first cell to its last, as a learner runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, lab
+
+from imagecheck.checks.server import code_cells
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+CELL_DEADLINE_S = 300
+
+
+@pytest.fixture(scope="session")
+def running(image: str) -> Iterator[Lab]:
+    with lab(image, shm_size="1g") as started:
+        yield started
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_of_a_notebook_runs_and_the_last_one_keeps_its_promise(running: Lab, notebook: Path) -> None:
+    cells = code_cells(notebook)
+    assert "assert " in cells[-1]
+    with running.kernel() as kernel:
+        for number, source in enumerate(cells, 1):
+            cell = kernel.execute(source, timeout=CELL_DEADLINE_S)
+            assert not cell.error, f"code cell {number} of {len(cells)}:\n{source}\n{cell.error}\n{cell.output}"
+
+
+def test_a_failing_cell_is_noticed(running: Lab) -> None:
+    with running.kernel() as kernel:
+        assert kernel.execute("assert result.holds()", timeout=CELL_DEADLINE_S).error.startswith("NameError")
