@@ -1,0 +1,74 @@
+"""The Hugging Face hub: asked when it can be, left alone when it cannot, and never waited for in the dark."""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from typing import Any
+
+from workstation.errors import WorkstationError
+
+PATIENCE = 5.0  # seconds; the hub's own client retries for minutes
+OFFLINE = "HF_HUB_OFFLINE"
+
+
+class HubError(WorkstationError):
+    """Something of the hub is needed, it is not in the cache, and the hub does not answer or does not have it."""
+
+    exit_code = 69
+
+
+def settle() -> bool:
+    """Decide once whether the hub can be asked: HF_HUB_OFFLINE is honoured, and set where nothing answers.
+
+    Must run before the first import of `datasets`, `transformers` or `huggingface_hub`: they read the variable then.
+    """
+    if OFFLINE not in os.environ:
+        os.environ[OFFLINE] = "0" if _answers(os.environ.get("HF_ENDPOINT", "https://huggingface.co")) else "1"
+    return os.environ[OFFLINE].upper() not in {"1", "ON", "YES", "TRUE"}
+
+
+def dataset(repository: str, configuration: str | None = None) -> Any:
+    """The training split, from the cache where it is there. HubError in seconds where it cannot be had."""
+    online = settle()
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(repository, configuration, split="train")
+    except Exception as error:  # the hub's client raises a score of classes; each has its reason in its text
+        raise unavailable("data set", repository, online, error) from error
+
+
+def unavailable(kind: str, repository: str, online: bool, error: Exception) -> HubError:
+    """What to say when `repository` cannot be had."""
+    if online:
+        reason = str(error).strip().split("\n")[0]
+        return HubError(f"the hub does not give the {kind} {repository}: {reason}", remedy="Check its name on the hub.")
+    kind_flag = "--repo-type dataset " if kind == "data set" else ""
+    return HubError(
+        f"the {kind} {repository} is not in the cache, and the hub is off or does not answer",
+        remedy=f"Connect this machine (HTTPS_PROXY or HF_ENDPOINT may be needed; unset {OFFLINE}), "
+        f"or run `hf download {kind_flag}{repository}` elsewhere and copy $HF_HOME here.",
+    )
+
+
+def _answers(endpoint: str) -> bool:
+    """Does anything answer there? Looking a name up may block for minutes, so the question is put in a thread."""
+    found = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(endpoint, method="HEAD")
+            with urllib.request.urlopen(request, timeout=PATIENCE):
+                found.append(True)
+        except urllib.error.HTTPError:
+            found.append(True)  # a refusal is an answer
+        except (OSError, ValueError):
+            pass
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    return bool(found)
