@@ -13,12 +13,14 @@ def parser() -> argparse.ArgumentParser:
     # Imported here, not above: `workstation doctor` must answer on a machine where a chapter's import would fail.
     from workstation.doctor import command as doctor
     from workstation.examples import command as examples
+    from workstation.llm import command as llm
 
     top = argparse.ArgumentParser(prog="workstation", description="The PyTorch workstation's own commands.")
     top.add_argument("--version", action="version", version=f"workstation {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     doctor.add_arguments(commands.add_parser("doctor", help=doctor.SUMMARY, description=doctor.SUMMARY))
     examples.add_arguments(commands.add_parser("examples", help=examples.SUMMARY, description=examples.SUMMARY))
+    llm.add_arguments(commands.add_parser("llm", help=llm.SUMMARY, description=llm.SUMMARY))
     return top
 
 

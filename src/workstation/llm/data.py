@@ -65,10 +65,6 @@ class Data:
                 f"{self.directory} holds no prepared data", remedy="Make them: workstation llm prepare."
             ) from error
 
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(self.directory)
-
     def must_fit(self, tokenizer: Tokenizer) -> None:
         """DataError where another tokenizer wrote these tokens: the same number would be another word."""
         if tokenizer.fingerprint != self.about.tokenizer:

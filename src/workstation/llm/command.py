@@ -1,0 +1,236 @@
+"""`workstation llm prepare | pretrain | evaluate | sample`. No torch before a run: `--help` must be instant."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workstation.errors import SettingError
+from workstation.llm.settings import PRESETS, Preset, preset
+
+if TYPE_CHECKING:
+    from workstation.llm.data import Data
+    from workstation.llm.evaluate import Score
+
+SUMMARY = "train a language model of your own: prepare text, pre-train, evaluate, sample"
+CORPORA = "`code` (Python's own library), `poems`, a directory of text files, or hub:OWNER/NAME"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="ACTION", required=True)
+
+    preparing = _action(commands, "prepare", "turn a corpus into a tokenizer and shards of tokens", prepare)
+    preparing.add_argument("corpus", metavar="CORPUS", help=CORPORA)
+    _add_preset(preparing, "whose vocabulary to learn")
+    preparing.add_argument("--tokenizer", type=Path, metavar="DIR", help="use the tokenizer of these data or this run")
+    preparing.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/data/CORPUS-VOCABULARY")
+
+    training = _action(commands, "pretrain", "train a new model on prepared data", pretrain)
+    _add_preset(training, "its shape and recipe")
+    training.add_argument("--data", type=Path, metavar="DIR", help="what `prepare` wrote; default: `code`")
+    training.add_argument("--steps", type=positive, help="default: as many as the preset asks for")
+    training.add_argument("--micro-batch", type=positive, metavar="ROWS", help="rows computed at once, to save memory")
+    training.add_argument("--seed", type=int, help="default: 0")
+    training.add_argument("--amp", action="store_true", help="bfloat16 products on a CPU too, where it has them (AMX)")
+    training.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/llm-PRESET/001, …")
+    training.add_argument("--resume", type=Path, metavar="DIR", help="go on with the stopped run in DIR")
+    _add_device(training)
+
+    evaluating = _action(
+        commands, "evaluate", "loss, perplexity and bits per byte, beside what counting does", evaluate
+    )
+    evaluating.add_argument("model", type=Path, metavar="RUN", help="a directory that `pretrain` made")
+    evaluating.add_argument("--data", type=Path, metavar="DIR", help="default: what it was trained on")
+    evaluating.add_argument("--json", action="store_true", help="print the report as JSON")
+    _add_device(evaluating)
+
+    sampling = _action(commands, "sample", "let a trained model go on with a text", sample)
+    sampling.add_argument("model", type=Path, metavar="RUN", help="a directory that `pretrain` made")
+    sampling.add_argument("prompt", nargs="?", default="", help="the text to go on with; default: none")
+    sampling.add_argument("--tokens", type=positive, default=200, help="at most so many; default: %(default)s")
+    sampling.add_argument(
+        "--temperature", type=float, default=0.8, help="0: always the likeliest; default: %(default)s"
+    )
+    sampling.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    _add_device(sampling)
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Write the data and say what they are."""
+    from workstation.llm import corpus
+    from workstation.llm.tokens import Tokenizer
+
+    chosen = preset(arguments.preset)
+    tokenizer = Tokenizer.load(arguments.tokenizer) if arguments.tokenizer else None
+    data = _prepare(corpus.find(arguments.corpus), chosen, arguments.out, tokenizer)
+    about = data.about
+    print(f"{about.corpus}: {about.origin} ({about.licence})")
+    for split, tokens in about.tokens.items():
+        print(f"{split}: {about.documents[split]:,} documents, {about.bytes[split]:,} bytes, {tokens:,} tokens")
+    print(f"vocabulary: {about.vocabulary:,}")
+    print(f"kept in {data.directory}")
+    return 0
+
+
+def pretrain(arguments: argparse.Namespace) -> int:
+    """Train, keep the run, and say how good it became."""
+    from workstation.llm.data import Data
+    from workstation.llm.run import Run, must_fit, settings
+    from workstation.training import device
+
+    if arguments.resume:
+        _refuse_new_settings(arguments)
+        run = Run.stopped(arguments.resume, arguments.device)
+    else:
+        chosen, on = _adjusted(preset(arguments.preset), arguments), device.choose(arguments.device)
+        must_fit(chosen, on)  # before minutes go into preparing data for it
+        data = Data(arguments.data) if arguments.data else _default_data(chosen)
+        told = settings(chosen, on, arguments.seed or 0, arguments.amp)
+        run = Run.new(chosen, data, told, arguments.out)
+    try:
+        report = run.train()
+    except KeyboardInterrupt:
+        print(f"\nworkstation: stopped. To go on: workstation llm pretrain --resume {run.directory}", file=sys.stderr)
+        raise
+    _show(
+        f"{report['preset']['name']}, {report['parameters']:,} parameters, on {report['device']}",
+        {name: report[name] for name in ("training_loss", "validation_loss", "perplexity", "bits_per_byte")}
+        | {"tokens per second": report["tokens_per_second"], "MFU": report["mfu"], "seconds": report["seconds"]},
+    )
+    print(f"MFU: {report['mfu_formula']}")
+    print(f"kept in {run.directory}; try: workstation llm sample {run.directory}")
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Every rung from knowing nothing to the trained model, on the same targets."""
+    from workstation.llm import evaluate as measures
+    from workstation.llm.data import VALIDATION, Data, Rows
+    from workstation.llm.run import Run
+
+    run = Run.stopped(arguments.model, arguments.device)
+    data = Data(arguments.data) if arguments.data else run.data
+    data.must_fit(run.tokenizer)
+    rows = Rows(data, VALIDATION, run.preset.shape.context)
+    lengths = run.tokenizer.byte_lengths()
+    scores: dict[str, Score | None] = {
+        "every token as likely": measures.uniform(data),
+        "untrained": measures.score(run.untrained(), rows, lengths, run.settings),
+        "5-grams of the training text": measures.counted(data),
+        "trained": measures.score(run.trained(), rows, lengths, run.settings),
+    }
+    known = {name: score for name, score in scores.items() if score is not None}
+    if arguments.json:
+        numbers = {
+            name: {"loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
+            for name, score in known.items()
+        }
+        print(json.dumps(numbers))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("validation", "loss", "perplexity", "bits per byte", box=None, pad_edge=False)
+    for name, score in known.items():
+        table.add_row(name, f"{score.loss:.3f}", f"{score.perplexity:,.1f}", f"{score.bits_per_byte:.3f}")
+    Console(soft_wrap=True, highlight=False).print(table)
+    return 0
+
+
+def sample(arguments: argparse.Namespace) -> int:
+    """The prompt and what the model makes of it, as it comes."""
+    from workstation.llm.run import Run
+    from workstation.llm.sample import Sampling, generate, text
+
+    if arguments.temperature < 0:
+        raise SettingError(f"--temperature {arguments.temperature}", remedy="Choose 0 or more.")
+    run = Run.stopped(arguments.model, arguments.device)
+    tokenizer = run.tokenizer
+    told = Sampling(arguments.tokens, arguments.temperature, seed=arguments.seed)
+    answer = text(generate(run.trained(), tokenizer.encode(arguments.prompt), told), tokenizer)
+    print(arguments.prompt, end="")
+    for piece in answer:
+        print(piece, end="", flush=True)
+    print()
+    return 0
+
+
+def _action(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_preset(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--preset", choices=PRESETS, default="tiny", help=f"{what}; default: %(default)s")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: the GPU if any")
+
+
+def _default_data(chosen: Preset) -> Data:
+    """The code corpus in the preset's vocabulary, prepared at the first use."""
+    from workstation.llm import corpus
+    from workstation.llm.data import ABOUT, Data
+
+    source = corpus.find("code")
+    directory = _data_directory(source.name, chosen)
+    if (directory / ABOUT).is_file():
+        return Data(directory)
+    print(f"workstation: preparing {source.origin} in {directory}", file=sys.stderr)
+    return _prepare(source, chosen, directory, None)
+
+
+def _prepare(source: Any, chosen: Preset, out: Path | None, tokenizer: Any) -> Data:
+    from workstation.llm.prepare import prepare as write
+
+    return write(source, out or _data_directory(source.name, chosen), chosen.shape.vocabulary, tokenizer)
+
+
+def _data_directory(name: str, chosen: Preset) -> Path:
+    return Path.home() / "data" / f"{name}-{chosen.shape.vocabulary}"
+
+
+def _adjusted(chosen: Preset, arguments: argparse.Namespace) -> Preset:
+    """The preset with the steps and the micro-batch that were asked for."""
+    recipe = chosen.recipe
+    if arguments.steps:
+        stretch = next(size for size in range(recipe.stretch, 0, -1) if arguments.steps % size == 0)
+        warmup = min(recipe.warmup, arguments.steps // 10)
+        recipe = dataclasses.replace(recipe, steps=arguments.steps, stretch=stretch, warmup=warmup)
+    if arguments.micro_batch:
+        if recipe.batch % arguments.micro_batch:
+            raise SettingError(
+                f"--micro-batch {arguments.micro_batch} does not divide the batch of {recipe.batch} rows",
+                remedy="Choose a number that does.",
+            )
+        recipe = dataclasses.replace(recipe, accumulate=recipe.batch // arguments.micro_batch)
+    return dataclasses.replace(chosen, recipe=recipe)
+
+
+def _refuse_new_settings(arguments: argparse.Namespace) -> None:
+    for name in ("data", "steps", "micro_batch", "seed", "amp", "out"):
+        if getattr(arguments, name) not in (None, False):
+            flag = name.replace("_", "-")
+            raise SettingError(f"--{flag} with --resume", remedy="A resumed run keeps the settings it began with.")
+
+
+def _show(title: str, numbers: dict[str, float | None]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("measure", "value", title=title, title_justify="left")
+    for name, value in numbers.items():
+        table.add_row(name.replace("_", " "), "unknown here" if value is None else f"{value:,.4g}")
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)

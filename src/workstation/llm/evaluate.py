@@ -1,0 +1,87 @@
+"""How good is a language model? Loss, perplexity, and bits per byte, which no choice of tokenizer can flatter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workstation.llm.data import TRAIN, VALIDATION, Data, Rows, supervised
+from workstation.llm.model import IGNORED, Decoder
+from workstation.llm.ngram import NGram
+from workstation.training.settings import Settings
+
+COUNTABLE = 30_000_000  # tokens: more are not counted in a minute
+ORDER = 5
+
+
+@dataclass(frozen=True)
+class Score:
+    """On a row of targets: their summed loss in nats, how many there are, and how many bytes of text they stand for."""
+
+    nats: float
+    tokens: int
+    bytes: int
+
+    @property
+    def loss(self) -> float:
+        """Nats a token: what training brings down."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """As unsure as among so many tokens."""
+        return math.exp(self.loss)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """What the text would take if the model compressed it."""
+        return self.nats / math.log(2) / self.bytes
+
+
+def score(
+    model: Decoder, rows: Rows, byte_lengths: list[int], settings: Settings, *, size: int = 16, most: int | None = None
+) -> Score:
+    """Read the rows, or the first `most`, `size` at a time; each document by itself, whatever lies beside it."""
+    model.to(settings.device).eval()
+    lengths = torch.tensor(byte_lengths)
+    nats, tokens, read = 0.0, 0, 0
+    count = len(rows) if most is None else min(most, len(rows))
+    for first in range(0, count, size):
+        inputs, targets, documents = rows.batch(range(first, min(first + size, count)))
+        asked = supervised(targets)
+        with (
+            torch.inference_mode(),
+            torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.amp),
+        ):
+            mean = model(*(tensor.to(settings.device) for tensor in (inputs, targets, documents)))
+        nats += float(mean) * asked
+        tokens += asked
+        read += int(lengths[targets[targets != IGNORED]].sum())
+    return Score(nats, tokens, read)
+
+
+def uniform(data: Data) -> Score:
+    """Whoever knows nothing: each token as likely as any other."""
+    tokens = data.about.tokens[VALIDATION]
+    return Score(tokens * math.log(data.about.vocabulary), tokens, data.about.bytes[VALIDATION])
+
+
+def counted(data: Data) -> Score | None:
+    """The 5-gram model (see `ngram`) of the same training tokens on the same targets; None where they are too many."""
+    fits = (data.about.vocabulary + 1) ** ORDER < 2**63
+    if data.about.tokens[TRAIN] > COUNTABLE or not fits:
+        return None
+    model = NGram.count(documents(data, TRAIN), data.about.vocabulary, ORDER)
+    losses = model.losses(documents(data, VALIDATION))
+    return Score(float(losses.sum()), len(losses), data.about.bytes[VALIDATION])
+
+
+def documents(data: Data, split: str) -> list[NDArray[np.int64]]:
+    """Each document's tokens, END included."""
+    stream = np.concatenate(data.shards(split)).astype(np.int64)
+    return [stream[begin:end] for begin, end in pairwise(data.borders(split).tolist())]

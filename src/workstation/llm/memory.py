@@ -1,0 +1,99 @@
+"""How much memory a training run takes, by arithmetic, before it starts. No torch here.
+
+What autograd keeps is counted for the operations as the model is written; a compiled graph keeps less. So these are
+upper estimates of what the tensors take, and RESERVE is for what is beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from workstation.doctor.units import size
+from workstation.errors import WorkstationError
+from workstation.llm.settings import PRESETS, Preset, Recipe, Shape
+
+RESERVE = 0.08  # of the memory: CUDA's context, the allocator's fragments, kernels' work space
+HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
+
+
+class MemoryTooSmallError(WorkstationError):
+    """The run would die for lack of memory, minutes later and with a worse message."""
+
+    exit_code = 69
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return sum(dataclasses.astuple(self))
+
+
+def need(shape: Shape, recipe: Recipe, length: int | None = None) -> Need:
+    """For one GPU that trains `recipe`'s micro-batches, rows of `length` (default: the whole context)."""
+    length = length or shape.context
+    tokens = recipe.micro_batch * length
+    whole = recipe.precision == "mixed"
+    stream = FULL if whole else HALF  # what runs from layer to layer
+    each = FULL if whole else HALF
+    # Autocast makes a bfloat16 copy of each matrix, once a micro-batch.
+    copies = HALF * shape.parameters if whole else 0
+    layer = tokens * layer_bytes(shape, stream)
+    kept = tokens * shape.width * stream if recipe.recompute else layer
+    activations = shape.layers * kept + (layer if recipe.recompute else 0)
+    # In bfloat16, in float32 for the loss, and the gradient of that.
+    logits = tokens * shape.padded_vocabulary * (HALF + FULL + FULL) // recipe.loss_chunks
+    return Need(
+        weights=each * shape.parameters + copies,
+        gradients=each * shape.parameters,
+        optimizer=2 * each * shape.parameters,  # Adam's two means
+        activations=activations,
+        logits=logits,
+    )
+
+
+def layer_bytes(shape: Shape, stream: int) -> int:
+    """What one layer keeps of one token for its backward pass."""
+    shared = shape.kv_heads * shape.head_width
+    norms = 2 * (stream + HALF) * shape.width  # in and out
+    attention = HALF * (2 * shape.width + 2 * shared)  # queries, keys, values, output
+    feed = HALF * 4 * shape.hidden  # gate, its SiLU, up, their product
+    return norms + attention + feed
+
+
+def must_fit(preset: Preset, available: int, where: str) -> Need:
+    """What the run needs; MemoryTooSmallError where `available` bytes are not enough, with what would fit."""
+    needed, usable = need(preset.shape, preset.recipe), int(available * (1 - RESERVE))
+    if needed.total <= usable:
+        return needed
+    rows = largest_micro_batch(preset, usable)
+    if rows:
+        remedy = f"--micro-batch {rows} fits; the result is the same, in more and smaller parts."
+    else:
+        fitting = [other.name for other in PRESETS.values() if largest_micro_batch(other, usable)]
+        remedy = f"Not a single row of it fits. What fits: {', '.join(fitting) or 'none of the presets'}."
+    raise MemoryTooSmallError(
+        f"preset {preset.name} needs {size(needed.total)} (weights {size(needed.weights)}, gradients "
+        f"{size(needed.gradients)}, optimiser {size(needed.optimizer)}, activations {size(needed.activations)}, "
+        f"logits {size(needed.logits)}) and {where} has {size(usable)} to give",
+        remedy=remedy,
+    )
+
+
+def largest_micro_batch(preset: Preset, usable: int) -> int:
+    """Rows: the largest that divides the batch and fits; 0 where not even one row does."""
+    for accumulate in range(1, preset.recipe.batch + 1):
+        if preset.recipe.batch % accumulate == 0:
+            recipe = dataclasses.replace(preset.recipe, accumulate=accumulate)
+            if need(preset.shape, recipe).total <= usable:
+                return recipe.micro_batch
+    return 0

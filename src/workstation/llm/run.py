@@ -1,0 +1,159 @@
+"""One pre-training: what it was told, where it keeps itself, how it goes on after a stop, what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workstation.doctor import cgroup
+from workstation.errors import SettingError
+from workstation.llm import evaluate, memory, mfu
+from workstation.llm.data import TRAIN, VALIDATION, Data, Rows, Stretches
+from workstation.llm.model import Decoder
+from workstation.llm.pretrain import NAME, decoder, pretrain
+from workstation.llm.settings import Preset
+from workstation.llm.tokens import FILE, Tokenizer
+from workstation.llm.watch import NoGarbage, Speed, Validation
+from workstation.training import device, rundir
+from workstation.training.checkpoint import Checkpoints
+from workstation.training.progress import ProgressBar
+from workstation.training.seed import seed_everything
+from workstation.training.settings import Settings
+from workstation.training.tensorboard import TensorBoardLog
+
+ABOUT, CURVE, METRICS = "settings.json", "validation.json", "metrics.json"
+GLANCE = 128  # validation rows between stretches; the whole split is read at the end
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A preset on data, in a directory of its own."""
+
+    preset: Preset
+    data: Data
+    settings: Settings
+    directory: Path
+
+    @classmethod
+    def new(cls, preset: Preset, data: Data, settings: Settings, out: Path | None) -> Run:
+        """The vocabulary is the data's. Raises MemoryTooSmallError before anything is written."""
+        shape = dataclasses.replace(preset.shape, vocabulary=data.about.vocabulary)
+        run = cls(dataclasses.replace(preset, shape=shape), data, settings, rundir.create(f"llm-{preset.name}", out))
+        shutil.copy(data.directory / FILE, run.directory / FILE)
+        rundir.write_json(run.directory / ABOUT, run._choices())
+        return run
+
+    @classmethod
+    def stopped(cls, directory: Path, on: str) -> Run:
+        """The run that `directory` holds. Its own settings count; only the device may be another."""
+        kept = about(directory)
+        chosen = device.choose(on)
+        preset = Preset.from_dict(kept["preset"])
+        return cls(preset, Data(Path(kept["data"])), settings(preset, chosen, kept["seed"], kept["amp"]), directory)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Its own copy: a model outlives the data it was trained on."""
+        return Tokenizer.load(self.directory)
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end and keep metrics.json; the report."""
+        must_fit(self.preset, self.settings.device)
+        self.data.must_fit(self.tokenizer)
+        recipe, shape = self.preset.recipe, self.preset.shape
+        seed_everything(self.settings.seed)
+        began = time.perf_counter()
+        validation = Rows(self.data, VALIDATION, shape.context)
+        lengths = self.tokenizer.byte_lengths()
+        curve = Validation(
+            validation, lengths, self.settings, self.directory / CURVE, most=GLANCE, size=recipe.micro_batch
+        )
+        speed = Speed(shape, recipe.batch * shape.context, shape.context, device.describe(self.settings.device))
+        batches = Stretches(
+            Rows(self.data, TRAIN, shape.context), recipe.batch, recipe.stretch, self.settings.seed, recipe.masked
+        )
+        model = decoder(self.preset, self.settings.device)
+        if self.settings.device.type == "cuda":
+            model.compile(dynamic=False)  # a CPU never earns the minutes back
+        # The curve before the checkpoint: a checkpoint's epochs are then always in it.
+        hooks = [
+            speed, NoGarbage(), curve, Checkpoints(self.directory, CHECKPOINT_SECONDS), TensorBoardLog(self.directory),
+            ProgressBar(),
+        ]  # fmt: skip
+        losses = pretrain(model, batches, self.preset, self.settings, hooks)
+        whole = evaluate.score(model, validation, lengths, self.settings, size=recipe.micro_batch)
+        report = self._choices() | {
+            "parameters": shape.parameters,
+            "training_loss": losses[-1],
+            "validation_loss": whole.loss,
+            "perplexity": whole.perplexity,
+            "bits_per_byte": whole.bits_per_byte,
+            "tokens_seen": recipe.steps * recipe.batch * shape.context,
+            "tokens_per_second": speed.rates[-1] if speed.rates else None,
+            "mfu": speed.utilisation,
+            "mfu_formula": mfu.FORMULA,
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+        rundir.write_json(self.directory / METRICS, report)
+        return report
+
+    def untrained(self) -> Decoder:
+        """The model as it was before the first step."""
+        seed_everything(self.settings.seed)
+        return decoder(self.preset, self.settings.device)
+
+    def trained(self) -> Decoder:
+        """The model of the newest whole checkpoint. SettingError where there is none yet."""
+        model = self.untrained()
+        if not Checkpoints(self.directory).restore(model, NAME):
+            raise SettingError(
+                f"{self.directory} has no checkpoint yet",
+                remedy=f"Train it: workstation llm pretrain --resume {self.directory}",
+            )
+        return model
+
+    def _choices(self) -> dict[str, Any]:
+        return {
+            "preset": self.preset.as_dict(),
+            "data": str(self.data.directory.resolve()),
+            "device": device.describe(self.settings.device),
+            "seed": self.settings.seed,
+            "amp": self.settings.amp,
+        }
+
+
+def settings(preset: Preset, chosen: torch.device, seed: int, amp: bool) -> Settings:
+    """Mixed precision is a GPU's; on a CPU only who asks for it gets it."""
+    mixed = preset.recipe.precision == "mixed"
+    return Settings(chosen, seed, amp=mixed and (amp or chosen.type == "cuda"))
+
+
+def about(directory: Path) -> dict[str, Any]:
+    """What a run was told. SettingError where `directory` holds none."""
+    try:
+        kept: dict[str, Any] = json.loads((directory / ABOUT).read_text())
+        Preset.from_dict(kept["preset"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"{directory} holds no language model", remedy="Name a directory that `workstation llm pretrain` made."
+        ) from error
+    return kept
+
+
+def must_fit(preset: Preset, chosen: torch.device) -> None:
+    """MemoryTooSmallError where the device has not the memory; a CPU whose memory is not known is trusted."""
+    if chosen.type == "cuda":
+        memory.must_fit(preset, torch.cuda.get_device_properties(chosen).total_memory, device.describe(chosen))
+        return
+    available = cgroup.memory_limit() or cgroup.memory_total()
+    if available is not None:
+        memory.must_fit(preset, available, "this machine")

@@ -1,0 +1,83 @@
+"""What watches a pre-training: the validation loss, the speed, and Python's garbage collector kept out of the way."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workstation.llm import mfu
+from workstation.llm.data import Rows
+from workstation.llm.evaluate import score
+from workstation.llm.settings import Shape
+from workstation.training.loop import Fit, Hook
+from workstation.training.rundir import write_json
+from workstation.training.settings import Settings
+
+
+@dataclass
+class Validation(Hook):
+    """The loss on unseen documents after each stretch, kept in `path` so that a resumed run has all of them."""
+
+    rows: Rows
+    byte_lengths: list[int]
+    settings: Settings
+    path: Path
+    most: int  # rows, each time
+    size: int  # rows at once
+    losses: list[float] = field(default_factory=list)
+
+    def start(self, fit: Fit) -> None:
+        if fit.losses:
+            self.losses[:] = json.loads(self.path.read_text())["losses"][: len(fit.losses)]
+
+    def epoch(self, fit: Fit) -> None:
+        found = score(fit.model, self.rows, self.byte_lengths, self.settings, size=self.size, most=self.most)
+        self.losses.append(found.loss)
+        write_json(self.path, {"losses": self.losses})
+
+
+@dataclass
+class Speed(Hook):
+    """Tokens a second and MFU of each stretch. Its first step is left out: it may compile, and it waits for nothing."""
+
+    shape: Shape
+    tokens: int  # of a step
+    length: int  # of a row
+    device: str  # its name, for its peak
+    rates: list[float] = field(default_factory=list)
+    _first: tuple[int, float] | None = None
+
+    def step(self, fit: Fit) -> None:
+        if self._first is None:
+            self._first = (fit.step, time.perf_counter())
+
+    def epoch(self, fit: Fit) -> None:
+        assert self._first is not None
+        step, began = self._first
+        self._first = None
+        if fit.step > step:  # the losses have been read, so the device has come to rest
+            self.rates.append((fit.step - step) * self.tokens / (time.perf_counter() - began))
+
+    @property
+    def utilisation(self) -> float | None:
+        """Of the newest stretch; None where the device's peak is not known."""
+        operations = mfu.peak(self.device)
+        if operations is None or not self.rates:
+            return None
+        return mfu.mfu(self.rates[-1], self.shape, self.length, operations)
+
+
+class NoGarbage(Hook):
+    """Python looks for dead cycles at moments of its own choosing, and the GPU waits: look between stretches only."""
+
+    def start(self, fit: Fit) -> None:  # noqa: ARG002 - the hook's signature
+        gc.disable()
+
+    def epoch(self, fit: Fit) -> None:  # noqa: ARG002
+        gc.collect()
+
+    def end(self, fit: Fit) -> None:  # noqa: ARG002
+        gc.enable()
