@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workstation.training.batches import Batches
-from workstation.training.checkpoint import CheckpointError, Checkpoints, load, save
+from workstation.training.checkpoint import CheckpointError, Checkpoints
 from workstation.training.loop import DivergedError, Fit, Hook, fit
+from workstation.training.preemption import Stopped
+from workstation.training.sealed import is_whole
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
@@ -66,17 +71,37 @@ def test_a_resumed_run_is_bitwise_the_run_that_was_never_stopped(
     assert all(torch.equal(resumed_weights[name], weights[name]) for name in weights)
 
 
+def saved(directory: Path) -> list[Path]:
+    """Oldest first."""
+    return sorted(directory.glob("train-*"))
+
+
 def test_the_comparison_notices_lost_optimizer_moments(tmp_path: Path) -> None:
+    class LoseMoments(Hook):
+        def start(self, fit: Fit) -> None:
+            for moments in fit.optimizer.state.values():
+                moments["exp_avg"].zero_()
+
     cpu = torch.device("cpu")
     losses, _ = train(cpu)
     stopped_after(9, tmp_path, cpu)
-    newest = max(tmp_path.glob("*.pt"))
-    state = load(newest)
-    assert state is not None
-    for moments in state["optimizer"]["state"].values():
-        moments["exp_avg"].zero_()
-    save(newest, state)
-    assert train(cpu, Checkpoints(tmp_path))[0] != losses
+    assert train(cpu, Checkpoints(tmp_path), LoseMoments())[0] != losses
+
+
+def test_frozen_weights_and_a_plain_optimizer_come_back(tmp_path: Path) -> None:
+    def tune(*hooks: Hook) -> Tensor:
+        seed_everything(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        model[0].requires_grad_(False)
+        optimizer = torch.optim.SGD(model[2].parameters(), lr=0.1)
+        rows = torch.randn(8, 3)
+        fit(model, [(rows, rows[:, :1])] * 2, F.mse_loss, optimizer, epochs=2, settings=Settings(), hooks=hooks)
+        return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+    whole = tune()
+    with pytest.raises(KeyboardInterrupt):
+        tune(Checkpoints(tmp_path, every_seconds=0), StopAfter(3))
+    assert torch.equal(tune(Checkpoints(tmp_path)), whole)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -93,14 +118,17 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert Count.epochs == 0
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "without its checksum"])
+DAMAGES = ["flipped", "truncated", "without its checksums", "without its metadata", "without a rank's file"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over_loudly(
     tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cpu = torch.device("cpu")
     losses, _ = train(cpu)
     stopped_after(10, tmp_path, cpu)
-    newest = max(tmp_path.glob("*.pt"))
+    newest = saved(tmp_path)[-1]
     spoil(newest, damage)
     assert train(cpu, Checkpoints(tmp_path))[0] == losses
     assert f"{newest} does not match its checksum" in capsys.readouterr().err
@@ -109,27 +137,34 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
 def test_when_no_checkpoint_is_whole_it_says_so_and_starts_nothing(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     stopped_after(9, tmp_path, cpu)
-    for path in tmp_path.glob("*.pt"):
+    for path in saved(tmp_path):
         spoil(path, "truncated")
     with pytest.raises(CheckpointError, match="whole"):
         train(cpu, Checkpoints(tmp_path))
 
 
-def spoil(path: Path, damage: str) -> None:
-    content = path.read_bytes()
+def spoil(checkpoint: Path, damage: str) -> None:
+    shard = checkpoint / "__0_0.distcp"
+    content = shard.read_bytes()
     if damage == "flipped":
-        path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+        shard.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     elif damage == "truncated":
-        path.write_bytes(content[: len(content) // 2])
+        shard.write_bytes(content[: len(content) // 2])
     else:
-        path.with_suffix(".sha256").unlink()
+        lost = {"without its checksums": "SHA256SUMS", "without its metadata": ".metadata"}.get(damage, shard.name)
+        (checkpoint / lost).unlink()
 
 
 def test_the_two_newest_are_kept_and_nothing_half_written_is_left(tmp_path: Path) -> None:
+    (tmp_path / ".train-000001-000001.partial").mkdir()  # of a process that was killed
     train(torch.device("cpu"), Checkpoints(tmp_path, every_seconds=0))
-    names = {path.stem for path in tmp_path.iterdir()}
-    assert names == {"train-000005-000003", "train-000006-000000"}
-    assert len(list(tmp_path.iterdir())) == 4  # each with its checksum
+    assert {path.name for path in tmp_path.iterdir()} == {"train-000005-000003", "train-000006-000000"}
+
+
+def test_anyone_can_check_a_checkpoint(tmp_path: Path) -> None:
+    train(torch.device("cpu"), Checkpoints(tmp_path))
+    (checkpoint,) = saved(tmp_path)
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=checkpoint, check=True)
 
 
 def test_a_diverged_model_is_never_saved_over_a_good_one(tmp_path: Path) -> None:
@@ -140,15 +175,52 @@ def test_a_diverged_model_is_never_saved_over_a_good_one(tmp_path: Path) -> None
 
     with pytest.raises(DivergedError, match="at step 8, in epoch 3 of 6"):
         train(torch.device("cpu"), Checkpoints(tmp_path, every_seconds=0), Spoil())
-    assert max(tmp_path.glob("*.pt")).stem == "train-000002-000001"
+    assert saved(tmp_path)[-1].name == "train-000002-000001"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_loses_no_earlier_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "train-000001.pt"
-    save(path, {"losses": [1.0]})
-    # The name it writes under first leads to a device that is always full.
-    (tmp_path / ".train-000001.pt.partial").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match="No space left"):
-        save(path, {"losses": [2.0]})
-    assert load(path) == {"losses": [1.0]}
+def test_what_is_saved_is_the_step_it_names_though_training_goes_on(tmp_path: Path) -> None:
+    class SaveOnce(Checkpoints):
+        """The save is under way while the next steps change the weights in place."""
+
+        def _agree(self) -> tuple[bool, list[bool]]:
+            return not saved(tmp_path), [False]
+
+    cpu = torch.device("cpu")
+    losses, _ = train(cpu)
+    with pytest.raises(KeyboardInterrupt):
+        train(cpu, SaveOnce(tmp_path), StopAfter(8))
+    assert train(cpu, Checkpoints(tmp_path))[0] == losses
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's, of the file it could not write
+def test_a_disk_that_takes_no_more_loses_no_earlier_checkpoint(tmp_path: Path) -> None:
+    class Fill(Hook):
+        def step(self, fit: Fit) -> None:
+            if fit.step == 5:  # from here on, no file can grow beyond 1000 bytes
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+
+    cpu = torch.device("cpu")
+    losses, _ = train(cpu)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(CheckpointError, match=r"File too large.*go on with --resume"):
+            train(cpu, Checkpoints(tmp_path, every_seconds=0), Fill())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert is_whole(saved(tmp_path)[-1])
+    assert train(cpu, Checkpoints(tmp_path))[0] == losses
+
+
+def test_sigterm_saves_the_step_under_way_and_is_no_failure(tmp_path: Path) -> None:
+    class Terminate(Hook):
+        def step(self, fit: Fit) -> None:
+            if fit.step == 7:
+                signal.raise_signal(signal.SIGTERM)
+
+    cpu, before = torch.device("cpu"), signal.getsignal(signal.SIGTERM)
+    losses, _ = train(cpu)
+    with pytest.raises(Stopped, match="at step 8 of train, which is saved") as stopped:
+        train(cpu, Checkpoints(tmp_path), Terminate())
+    assert stopped.value.exit_code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert train(cpu, Checkpoints(tmp_path))[0] == losses

@@ -6,10 +6,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workstation.errors import SettingError
-from workstation.examples.catalog import CHAPTERS, chapter
+from workstation.examples.catalog import CHAPTERS, Chapter, chapter
+
+if TYPE_CHECKING:
+    from workstation.examples.session import Session
 
 SUMMARY = "run the article's worked examples, corrected and proven to converge"
 
@@ -28,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: the GPU if any")
     running.add_argument("--compile", action="store_true", help="torch.compile the model")
     running.add_argument("--amp", action="store_true", help="mixed precision: bfloat16 where it is safe")
+    running.add_argument("--shard", action="store_true", help="under torchrun: FSDP2, not DDP")
     running.add_argument("--seed", type=_natural, help="default: 0")
     running.add_argument("--epochs", type=_positive, help="default: as many as the example asks for")
     running.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/NAME/001, 002, …")
@@ -49,30 +53,37 @@ def list_all(_arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the example, keep its metrics, and say whether its promise held."""
+    """Run the example, keep its metrics, and say whether its promise held. Under torchrun, rank 0 speaks for all."""
     asked = chapter(arguments.name)
-    from workstation.examples.session import Session
-    from workstation.training import device
-    from workstation.training.settings import Settings
+    from workstation.training import distributed
+    from workstation.training.preemption import stoppable
 
-    if arguments.resume:
-        _refuse_new_settings(arguments)
-        session = Session.stopped(asked, arguments.resume, arguments.device)
-    else:
-        chosen = device.choose(arguments.device)
-        settings = Settings(chosen, arguments.seed or 0, arguments.epochs, arguments.compile, arguments.amp)
-        session = Session.new(asked, settings, arguments.out)
-    try:
-        report = session.run()
-    except KeyboardInterrupt:
-        again = f"workstation examples run {asked.name} --resume {session.directory}"
-        print(f"\nworkstation: stopped. To go on: {again}", file=sys.stderr)
-        raise
+    with stoppable(), distributed.joined(arguments.device) as device:
+        session = _session(asked, arguments, device)
+        try:
+            report = session.run()
+        except KeyboardInterrupt:
+            again = f"workstation examples run {asked.name} --resume {session.directory}"
+            print(f"\nworkstation: stopped. To go on: {again}", file=sys.stderr)
+            raise
+        if distributed.rank() != 0:
+            return 0
     if arguments.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
         _show(asked.title, report, session.directory)
     return 0 if report["holds"] else 1
+
+
+def _session(asked: Chapter, arguments: argparse.Namespace, device: Any) -> Session:
+    from workstation.examples.session import Session
+    from workstation.training.settings import Settings
+
+    if arguments.resume:
+        _refuse_new_settings(arguments)
+        return Session.stopped(asked, arguments.resume, device, arguments.shard)
+    chosen = (arguments.seed or 0, arguments.epochs, arguments.compile, arguments.amp, arguments.shard)
+    return Session.new(asked, Settings(device, *chosen), arguments.out)
 
 
 def _refuse_new_settings(arguments: argparse.Namespace) -> None:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed as dist
+
 from workstation.errors import SettingError
 from workstation.examples.catalog import Chapter
-from workstation.training import device, rundir
+from workstation.training import device, distributed, rundir
 from workstation.training.checkpoint import Checkpoints
+from workstation.training.loop import Hook
 from workstation.training.metrics import as_numbers
 from workstation.training.progress import ProgressBar
 from workstation.training.settings import Settings
@@ -28,17 +32,24 @@ class Session:
 
     @classmethod
     def new(cls, chapter: Chapter, settings: Settings, out: Path | None) -> Session:
-        """A directory of its own, and in it what was asked for."""
-        session = cls(chapter, settings, rundir.create(chapter.name, out))
-        rundir.write_json(session.directory / "settings.json", session._choices())
-        return session
+        """A directory of its own, and in it what was asked for.
+
+        torchrun starts the same command again after a failure, so under it `out` may hold this very run: it goes on.
+        """
+        directory = distributed.from_first(lambda: _begin(chapter, settings, out))
+        if not directory.is_dir():
+            raise SettingError(
+                f"rank {distributed.rank()} does not see {directory}, which rank 0 made",
+                remedy="--out must name a directory that every node shares.",
+            )
+        return cls(chapter, settings, directory)
 
     @classmethod
-    def stopped(cls, chapter: Chapter, directory: Path, on: str) -> Session:
-        """The session that `directory` holds. Its own settings count; only the device may be another."""
+    def stopped(cls, chapter: Chapter, directory: Path, on: torch.device, shard: bool) -> Session:
+        """The session that `directory` holds. Its own settings count; only where it runs may be another."""
         try:
             kept = json.loads((directory / "settings.json").read_text())
-            settings = Settings(device.choose(on), kept["seed"], kept["epochs"], kept["compile"], kept["amp"])
+            settings = Settings(on, kept["seed"], kept["epochs"], kept["compile"], kept["amp"], shard)
         except (OSError, ValueError, KeyError) as error:
             raise SettingError(
                 f"--resume {directory} holds no run that can go on", remedy="Name a directory that `run` made."
@@ -51,27 +62,50 @@ class Session:
         return cls(chapter, settings, directory)
 
     def run(self) -> dict[str, Any]:
-        """Run it and keep metrics.json. The report says what was promised and whether it holds."""
+        """Run it; rank 0 keeps metrics.json. The report says what was promised and whether it holds."""
         example = self.chapter.load()
         began = time.perf_counter()
-        hooks = [Checkpoints(self.directory), TensorBoardLog(self.directory), ProgressBar()]
+        hooks: list[Hook] = [Checkpoints(self.directory)]
+        if distributed.rank() == 0:
+            hooks += [TensorBoardLog(self.directory), ProgressBar()]
         metrics = example.run(self.settings, hooks)
-        report = self._choices() | {
+        report = _choices(self.chapter, self.settings) | {
+            "device": device.describe(self.settings.device),
+            "processes": distributed.size(),
             "data": example.DATA,
             "promise": example.PROMISE,
             "holds": metrics.holds(),
             "metrics": as_numbers(metrics),
             "seconds": round(time.perf_counter() - began, 3),
         }
-        rundir.write_json(self.directory / "metrics.json", report)
+        if distributed.rank() == 0:
+            rundir.write_json(self.directory / "metrics.json", report)
         return report
 
-    def _choices(self) -> dict[str, Any]:
-        return {
-            "example": self.chapter.name,
-            "device": device.describe(self.settings.device),
-            "seed": self.settings.seed,
-            "epochs": self.settings.epochs,
-            "compile": self.settings.compile,
-            "amp": self.settings.amp,
-        }
+
+def _begin(chapter: Chapter, settings: Settings, out: Path | None) -> Path:
+    choices = _choices(chapter, settings)
+    if out is not None and dist.is_torchelastic_launched() and _kept(out) == choices:
+        return out
+    directory = rundir.create(chapter.name, out)
+    rundir.write_json(directory / "settings.json", choices)
+    return directory
+
+
+def _kept(directory: Path) -> dict[str, Any] | None:
+    try:
+        kept: dict[str, Any] = json.loads((directory / "settings.json").read_text())
+        return kept
+    except (OSError, ValueError):
+        return None
+
+
+def _choices(chapter: Chapter, settings: Settings) -> dict[str, Any]:
+    """What makes a run this run and no other. Where it runs does not."""
+    return {
+        "example": chapter.name,
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "compile": settings.compile,
+        "amp": settings.amp,
+    }

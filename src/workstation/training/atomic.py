@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files and directories that are whole or not there."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give what is on the disk as `partial` its name, and bring the name itself to the disk. Raises OSError."""
+    partial.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(directory)  # the new name itself
+        os.fsync(directory)
     finally:
         os.close(directory)

@@ -1,19 +1,35 @@
-"""Checkpoints that are whole or not there, and a fit that goes on from the newest whole one, to the bit."""
+"""Checkpoints that are whole or not there, and a fit that goes on from the newest whole one, to the bit.
+
+They are PyTorch's own distributed checkpoints: saved by many processes, in shards, and loaded by any other number.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import io
+import os
+import shutil
+import signal
 import sys
 import time
+import warnings
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from workstation.errors import WorkstationError
-from workstation.training.atomic import write_whole
+from workstation.training import distributed
 from workstation.training.loop import Fit, Hook
+from workstation.training.preemption import Stopped, on_sigterm
+from workstation.training.sealed import Writer, is_whole
+
+warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process alone is what we mean
 
 KEEP = 2  # the newest, and the one to fall back on
 DIGITS = 6 * "[0-9]"
@@ -26,11 +42,13 @@ class CheckpointError(WorkstationError):
 
 
 class Checkpoints(Hook):
-    """Saves a fit as NAME-EPOCH-STEP.pt beside its .sha256, and restores it when it starts again.
+    """Saves a fit as the directory NAME-EPOCH-STEP, and restores it when it starts again.
 
     A checkpoint holds the weights, the optimiser and its schedule, the losses, how far the epoch has come and the
     random state. It is saved after the last epoch, and after any step or epoch that ends `every_seconds` or more after
-    the last save.
+    the last save: while the training goes on, from a copy. SIGTERM saves at the end of the step and raises Stopped.
+
+    In a job of many processes every rank needs this hook, with one directory that they all see.
     """
 
     def __init__(self, directory: Path, every_seconds: float = 10.0) -> None:
@@ -39,56 +57,106 @@ class Checkpoints(Hook):
 
     def start(self, fit: Fit) -> None:
         self._saved_at = time.monotonic()
-        state = self._newest_whole(fit.name)
-        if state is None:
-            return
-        fit.model.load_state_dict(state["model"])
-        fit.optimizer.load_state_dict(state["optimizer"])
-        if fit.scheduler is not None:
-            fit.scheduler.load_state_dict(state["scheduler"])
-        fit.losses[:], fit.curve[:] = state["losses"], state["curve"]
-        device = next(fit.model.parameters()).device
-        fit.unread[:], fit.weights[:] = [loss.to(device) for loss in state["unread"]], state["weights"]
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        self._under_way: Future[Any] | None = None
+        # Saving talks to the other ranks in a thread of its own: on the training's group the two would mix.
+        self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self._sigterm = False
+        self._restore_sigterm = on_sigterm(self._heed_sigterm)
+        newest = distributed.from_first(lambda: self._go_on(fit.name))
+        if newest is not None:
+            _load(fit, newest, self._group)
 
     def step(self, fit: Fit) -> None:
-        if time.monotonic() - self._saved_at >= self._every_seconds:
+        due, leaving = self._agree()
+        if due or any(leaving):
             fit.read()  # a model that has diverged never takes the place of a good one
             self._save(fit)
+        self._leave(fit, leaving)
 
     def epoch(self, fit: Fit) -> None:
-        if len(fit.losses) == fit.epochs or time.monotonic() - self._saved_at >= self._every_seconds:
+        due, leaving = self._agree()
+        if len(fit.losses) == fit.epochs or due or any(leaving):
             self._save(fit)
+        if len(fit.losses) == fit.epochs:
+            self._finish_save()
+        else:
+            self._leave(fit, leaving)
+
+    def end(self, fit: Fit) -> None:  # noqa: ARG002 - the hook's signature
+        self._restore_sigterm()
+        self._finish_save()
+        if self._sigterm and sys.exception() is None:  # it came too late for the last step
+            signal.raise_signal(signal.SIGTERM)
+
+    def _heed_sigterm(self) -> None:
+        self._sigterm = True
+
+    def _agree(self) -> tuple[bool, list[bool]]:
+        """Whether to save now, and which nodes leave: clocks and signals differ, and all ranks must do the same."""
+        node, nodes = (int(os.environ.get(name, default)) for name, default in _NODES)
+        due = distributed.rank() == 0 and time.monotonic() - self._saved_at >= self._every_seconds
+        leaving = [self._sigterm and node == other for other in range(nodes)]
+        due, *leaving = distributed.any_of([due, *leaving])
+        return due, leaving
+
+    def _leave(self, fit: Fit, leaving: list[bool]) -> None:
+        """End this process if its node was asked to. The others lose a peer now, and start again without it."""
+        if not leaving[int(os.environ.get(*_NODES[0]))]:
+            return
+        self._finish_save()
+        self._sigterm = False
+        raise Stopped(
+            f"stopped by SIGTERM at step {fit.step} of {fit.name}, which is saved",
+            remedy=f"Go on with --resume {self._directory}",
+        )
 
     def _save(self, fit: Fit) -> None:
-        path = self._directory / f"{fit.name}-{len(fit.losses):06d}-{len(fit.unread):06d}.pt"
-        save(path, {
-            "model": fit.model.state_dict(),
-            "optimizer": fit.optimizer.state_dict(),
-            "scheduler": fit.scheduler.state_dict() if fit.scheduler is not None else None,
-            "losses": fit.losses,
-            "curve": fit.curve,
-            "unread": fit.unread,
-            "weights": fit.weights,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        })  # fmt: skip
+        self._finish_save()
+        path = self._directory / f"{fit.name}-{len(fit.losses):06d}-{len(fit.unread):06d}"
+        self._under_way = dcp.async_save(_state(fit), storage_writer=Writer(path), process_group=self._group)
         self._saved_at = time.monotonic()
-        for old in self._paths(fit.name)[:-KEEP]:
-            old.unlink()
-            _checksum_of(old).unlink(missing_ok=True)
+        self._name = fit.name
+
+    def _finish_save(self) -> None:
+        """Wait for the save under way; then those before the one before it can go."""
+        if self._under_way is None:
+            return
+        saved, self._under_way = self._under_way, None
+        try:
+            saved.result()
+        except CheckpointException as error:
+            failed_rank, (reason, _) = next(iter(error.failures.items()))
+            raise CheckpointError(
+                f"rank {failed_rank} could not save to {self._directory}: {reason}",
+                remedy="Earlier checkpoints are whole; make room, then go on with --resume.",
+            ) from error
+        if distributed.rank() == 0:
+            for old in self._paths(self._name)[:-KEEP]:
+                shutil.rmtree(old)
+
+    def restore(self, model: nn.Module, name: str) -> bool:
+        """Put the newest whole checkpoint's weights, and nothing else, into `model`; False where there is none."""
+        newest = self._newest_whole(name)
+        if newest is None:
+            return False
+        state = {"model": model.state_dict()}
+        dcp.load(state, checkpoint_id=newest)
+        model.load_state_dict(state["model"])
+        return True
+
+    def _go_on(self, name: str) -> Path | None:
+        for half_written in self._directory.glob(f".{name}-{DIGITS}-{DIGITS}.partial"):
+            shutil.rmtree(half_written)
+        return self._newest_whole(name)
 
     def _paths(self, name: str) -> list[Path]:
-        return sorted(self._directory.glob(f"{name}-{DIGITS}-{DIGITS}.pt"))
+        return sorted(self._directory.glob(f"{name}-{DIGITS}-{DIGITS}"))
 
-    def _newest_whole(self, name: str) -> dict[str, Any] | None:
+    def _newest_whole(self, name: str) -> Path | None:
         paths = self._paths(name)
         for path in reversed(paths):
-            state = load(path)
-            if state is not None:
-                return state
+            if is_whole(path):
+                return path
             print(f"workstation: {path} does not match its checksum; trying the one before it", file=sys.stderr)
         if paths:
             raise CheckpointError(
@@ -97,30 +165,40 @@ class Checkpoints(Hook):
         return None
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state`, then its checksum. Only the two together count, so a half-written one is never read."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
-    try:
-        write_whole(path, content)
-        write_whole(_checksum_of(path), hashlib.sha256(content).hexdigest().encode())
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be written: {error.strerror}",
-            remedy="Earlier checkpoints are whole; make room, then go on with --resume.",
-        ) from error
+_NODES = (("GROUP_RANK", "0"), ("GROUP_WORLD_SIZE", "1"))  # torchrun's names for this node and how many there are
 
 
-def load(path: Path) -> dict[str, Any] | None:
-    """The state that `save` wrote, on the CPU; None when it is not what was written."""
-    content = path.read_bytes()
-    checksum = _checksum_of(path)
-    if not checksum.is_file() or checksum.read_text() != hashlib.sha256(content).hexdigest():
-        return None
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return state
+def _state(fit: Fit) -> dict[str, Any]:
+    # Not the optimiser's own state_dict: it numbers its parameters, and cannot say whose a moment is.
+    model, optimizer = get_state_dict(fit.model, fit.optimizer)
+    rest = io.BytesIO()
+    torch.save(
+        {
+            "scheduler": fit.scheduler.state_dict() if fit.scheduler is not None else None,
+            "losses": fit.losses,
+            "curve": fit.curve,
+            "unread": fit.read() if fit.unread else torch.empty(0),
+            "weights": fit.weights,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        },
+        rest,
+    )
+    return {"model": model, "optimizer": optimizer, "rest": rest.getvalue()}
 
 
-def _checksum_of(path: Path) -> Path:
-    return path.with_suffix(".sha256")
+def _load(fit: Fit, path: Path, group: dist.ProcessGroup | None) -> None:
+    model, optimizer = get_state_dict(fit.model, fit.optimizer)
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "rest": b""}
+    dcp.load(state, checkpoint_id=path, process_group=group)
+    set_state_dict(fit.model, fit.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    rest = torch.load(io.BytesIO(state["rest"]), map_location="cpu", weights_only=True)
+    if fit.scheduler is not None:
+        fit.scheduler.load_state_dict(rest["scheduler"])
+    fit.losses[:], fit.curve[:], fit.weights[:] = rest["losses"], rest["curve"], rest["weights"]
+    # A step's loss is the sum of what the ranks have of it: the first has all, the others nothing.
+    unread = rest["unread"] if distributed.rank() == 0 else torch.zeros_like(rest["unread"])
+    fit.unread[:] = unread.to(next(fit.model.parameters()).device).unbind()
+    torch.set_rng_state(rest["rng"])
+    if rest["cuda_rng"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(rest["cuda_rng"])

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from workstation.errors import WorkstationError
+from workstation.training import distributed
+from workstation.training.parallel import average_statistics, own_chance, own_rows, parallel, reducing
 from workstation.training.settings import Settings
 
 Batch = Sequence[Tensor]
@@ -41,7 +44,8 @@ class Fit:
     scheduler: LRScheduler | None = None
     losses: list[float] = field(default_factory=list)  # the mean loss of each finished epoch
     curve: list[float] = field(default_factory=list)  # the loss of each step of the finished epochs
-    # Of the epoch under way, a loss and a weight a step. The losses stay on the device: reading one makes a GPU wait.
+    # Of the epoch under way, a loss and a weight a step. The losses stay on the device (reading one makes a GPU wait)
+    # and each rank's own: their sum over the ranks is the batch's.
     unread: list[Tensor] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
 
@@ -51,8 +55,13 @@ class Fit:
         return len(self.curve) + len(self.unread)
 
     def read(self) -> Tensor:
-        """The losses of the epoch under way, (steps,), on the CPU. DivergedError where one is not finite."""
-        values = torch.stack(self.unread).double().cpu()
+        """The losses of the epoch under way, (steps,), on the CPU. DivergedError where one is not finite.
+
+        All ranks read, or none: it adds up what each of them has.
+        """
+        values = torch.stack(self.unread).cpu()
+        if distributed.size() > 1:
+            dist.all_reduce(values)
         bad = (~values.isfinite()).nonzero().flatten().tolist()
         if bad:
             raise DivergedError(
@@ -116,22 +125,27 @@ def fit(
     micro-batches, to fit a smaller memory, gives the gradient of the whole. `clip` bounds the gradient's norm.
     `scheduler` steps after each epoch or step, as `schedule` says.
 
+    In a job of many processes every one is given the same whole batches and takes its own rows of each: the gradient is
+    that of the whole batch, however many they are.
+
     Raises DivergedError at the end of the first epoch in which a loss is not finite, and names the step.
     """
     state = Fit(name, model.to(settings.device), optimizer, epochs, scheduler)
+    replica = parallel(model, optimizer, settings)
     for hook in hooks:
         hook.start(state)
-    gradient = _Gradient(torch.compile(model) if settings.compile else model, loss, weight, accumulate, settings)
+    gradient = _Gradient(replica, loss, weight, accumulate, settings)
     try:
         for epoch in range(len(state.losses), epochs):
             model.train()
             for batch in _from(batches, epoch, done=len(state.unread)):
                 optimizer.zero_grad(set_to_none=True)
-                state.unread.append(gradient.add(batch))
+                state.unread.append(gradient.add(batch, state.step))
                 state.weights.append(weight(batch[-1]))
                 if clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), clip)
                 optimizer.step()
+                average_statistics(model)
                 if scheduler is not None and schedule == "step":
                     scheduler.step()
                 for hook in hooks:
@@ -158,30 +172,48 @@ def _from(batches: Iterable[Batch], epoch: int, done: int) -> Iterator[Batch]:
     return iterator
 
 
-@dataclass(frozen=True)
 class _Gradient:
     """How a batch becomes a gradient."""
 
-    forward: Callable[..., Tensor]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    weight: Callable[[Tensor], int]
-    accumulate: int
-    settings: Settings
+    def __init__(
+        self,
+        replica: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        weight: Callable[[Tensor], int],
+        accumulate: int,
+        settings: Settings,
+    ) -> None:
+        self._replica = replica
+        self._forward = torch.compile(replica) if settings.compile else replica
+        self._loss = loss
+        self._weight = weight
+        self._accumulate = accumulate
+        self._settings = settings
 
-    def add(self, batch: Batch) -> Tensor:
-        """Add the gradient of the batch's mean loss to the parameters'; return that loss, on the device."""
-        device = self.settings.device
-        total, whole = torch.zeros((), device=device), self.weight(batch[-1])
-        for micro in zip(*(tensor.split(-(-len(tensor) // self.accumulate)) for tensor in batch), strict=True):
-            part = self.weight(micro[-1])
-            if part == 0:
-                continue  # nothing in it is asked for, and a mean over nothing is not a number
-            *inputs, target = (tensor.to(device, non_blocking=True) for tensor in micro)
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.amp):
-                value = self.loss(self.forward(*inputs), target) * (part / whole)
-            value.backward()
-            total += value.detach()
+    def add(self, batch: Batch, step: int) -> Tensor:
+        """Add the gradient of the batch's mean loss to the parameters'; return this rank's share of that loss."""
+        whole = self._weight(batch[-1])
+        pieces = zip(*(tensor.split(-(-len(tensor) // self._accumulate)) for tensor in batch), strict=True)
+        # Where nothing in it is asked for, a mean over nothing is not a number.
+        micros = [micro for micro in pieces if self._weight(micro[-1])]
+        total = torch.zeros((), dtype=torch.float64, device=self._settings.device)
+        with own_chance(self._settings, step):
+            for number, micro in enumerate(micros, start=1):
+                with reducing(self._replica, now=number == len(micros)):
+                    total += self._backward(micro, whole)
         return total
+
+    def _backward(self, micro: Batch, whole: int) -> Tensor:
+        device = self._settings.device
+        mine = own_rows(micro)
+        part = self._weight(mine[-1])
+        # A rank without rows takes part all the same, with a loss of nothing: the others wait for its gradient.
+        *inputs, target = (tensor.to(device, non_blocking=True) for tensor in (mine if len(mine[-1]) else micro))
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.amp):
+            answer = self._forward(*inputs)
+            value = self._loss(answer, target) * (part / whole) if part else 0.0 * answer.sum()
+        (value * distributed.size()).backward()  # the ranks' mean is then the sum
+        return value.detach()
 
 
 def predict(model: nn.Module, *inputs: Tensor, settings: Settings) -> Tensor:

@@ -1,0 +1,183 @@
+"""One process of many: how it finds the others, agrees with them, and leaves. Alone, all of it is a no-op."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from workstation.errors import DeviceError, SettingError, WorkstationError
+from workstation.training.device import choose
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun gives its processes
+TORCHRUN = "Start me with torchrun, e.g. torchrun --standalone --nproc-per-node 2 -m workstation examples run cnn"
+Made = TypeVar("Made")
+
+
+class PeerError(WorkstationError):
+    """The other processes of the job cannot be reached, or one was lost. 75: the same command may work later."""
+
+    exit_code = 75
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the job this process stands, as torchrun's variables say."""
+
+    rank: int
+    size: int
+    local_rank: int  # on this machine
+    host: str  # of the store, through which the processes find each other
+    port: int
+    timeout: datetime.timedelta  # how long to wait for a peer before it counts as lost
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Place | None:
+        """None where nothing says that there is a job. SettingError where only half of it is said."""
+        missing = [name for name in VARIABLES if name not in environment]
+        if len(missing) == len(VARIABLES):
+            return None
+        if missing:
+            raise SettingError(f"{', '.join(missing)} not set, but other variables of a job are", remedy=TORCHRUN)
+        seconds = environment.get("WORKSTATION_PEER_TIMEOUT", "300")
+        try:
+            rank, size, local_rank = (int(environment[name]) for name in VARIABLES[:3])
+            port, timeout = int(environment["MASTER_PORT"]), datetime.timedelta(seconds=float(seconds))
+        except ValueError as error:
+            raise SettingError(f"a variable of the job is not a number: {error}", remedy=TORCHRUN) from error
+        return cls(rank, size, local_rank, environment["MASTER_ADDR"], port, timeout)
+
+
+@contextmanager
+def joined(asked: str = "auto") -> Iterator[torch.device]:
+    """This process's device: one of a job's where torchrun started it, alone otherwise.
+
+    Raises SettingError or PeerError, both before the body runs, and PeerError where a peer is lost in the body.
+    """
+    device, place = choose(asked), Place.from_environment(os.environ)
+    if place is None:
+        yield device
+        return
+    if device.type == "cuda":
+        device = _own_gpu(place)
+    store = _meet(place)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=store,
+        rank=place.rank,
+        world_size=place.size,
+        timeout=place.timeout,
+        device_id=device if device.type == "cuda" else None,
+    )
+    try:
+        yield device
+        any_of([False])  # the store's host must not leave while others still need it
+    except RuntimeError as error:
+        if not _is_about_a_peer(error):
+            raise
+        raise PeerError(
+            f"rank {place.rank} lost a peer: {str(error).splitlines()[0]}",
+            remedy="torchrun starts the job again from its newest checkpoint; the peer's own log says why it went",
+        ) from error
+    # Not after an error: with NCCL this would wait for the very peer that is gone. The process ends instead.
+    dist.destroy_process_group()
+
+
+def _own_gpu(place: Place) -> torch.device:
+    found = torch.cuda.device_count()
+    if place.local_rank >= found:
+        raise DeviceError(
+            f"process {place.local_rank + 1} of this machine has no GPU of its own: there are {found}",
+            remedy="torchrun --nproc-per-node=gpu starts one process a GPU; --device cpu runs without.",
+        )
+    torch.cuda.set_device(place.local_rank)
+    return torch.device("cuda", place.local_rank)
+
+
+def _meet(place: Place) -> dist.Store:
+    """The job's store, once every rank has come to it."""
+    # torchrun's agent may host it, and then rank 0 must not.
+    hosts = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    seconds = place.timeout.total_seconds()
+    try:
+        store = dist.TCPStore(
+            place.host, place.port, place.size, hosts, place.timeout, wait_for_workers=False, multi_tenant=True
+        )
+    except (RuntimeError, ValueError) as error:  # torch's DistNetworkError is a RuntimeError
+        what = "listen on" if hosts else "reach"
+        raise PeerError(
+            f"rank {place.rank} cannot {what} {place.host}:{place.port}, where the job meets, within {seconds:.0f} s",
+            remedy="Does that name lead to rank 0's machine, does rank 0 run, and does no firewall close the port?",
+        ) from error
+    store.set(f"here/{place.rank}", str(place.size))
+    _wait_for_all(store, place)
+    for other in range(place.size):
+        said = int(store.get(f"here/{other}"))
+        if said != place.size:
+            raise PeerError(
+                f"rank {other} was told WORLD_SIZE={said}, rank {place.rank} {place.size}",
+                remedy="Every node needs the same --nnodes and --nproc-per-node",
+            )
+    return store
+
+
+def _wait_for_all(store: dist.Store, place: Place) -> None:
+    names = {other: f"here/{other}" for other in range(place.size)}
+    try:
+        store.wait(list(names.values()), place.timeout)
+    except RuntimeError as error:
+        missing = ", ".join(str(other) for other, name in names.items() if not store.check([name]))
+        raise PeerError(
+            f"of {place.size} processes, rank {missing} did not come to {place.host}:{place.port} "
+            f"within {place.timeout.total_seconds():.0f} s",
+            remedy="Start it, or start the others with the WORLD_SIZE that there is",
+        ) from error
+
+
+def _is_about_a_peer(error: RuntimeError) -> bool:
+    """Gloo throws a bare RuntimeError with its source file in it; NCCL and the store have classes of their own."""
+    return isinstance(error, dist.DistError) or "gloo/" in str(error)
+
+
+def rank() -> int:
+    return int(dist.get_rank()) if dist.is_initialized() else 0
+
+
+def size() -> int:
+    return int(dist.get_world_size()) if dist.is_initialized() else 1
+
+
+def any_of(flags: Sequence[bool]) -> list[bool]:
+    """Each flag, true where any rank says so: the same answer everywhere. Every rank must ask."""
+    if size() == 1:
+        return list(flags)
+    votes = torch.tensor(flags, dtype=torch.uint8)
+    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+    return [bool(vote) for vote in votes]
+
+
+def from_first(make: Callable[[], Made]) -> Made:
+    """What `make` returns on rank 0, on every rank; so is its WorkstationError. Every rank must ask."""
+    if size() == 1:
+        return make()
+    made: list[Any] = [None, None]  # and what and remedy of an error: it may not survive a pickle itself
+    failure: WorkstationError | None = None
+    if rank() == 0:
+        try:
+            made[0] = make()
+        except WorkstationError as error:
+            failure = error
+            made[1] = (error.what, error.remedy)
+    dist.broadcast_object_list(made, src=0, device=torch.device("cpu"))
+    if failure is not None:
+        raise failure
+    if made[1] is not None:
+        raise PeerError(f"rank 0: {made[1][0]}", remedy=made[1][1])
+    result: Made = made[0]
+    return result
