@@ -41,20 +41,16 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True)
 class StandardLibrary:
-    """Python's own library: its sources, and the pages of the language reference that `help()` shows."""
+    """Python's own library: the modules that are one file each, and the pages of the reference that `help()` shows."""
 
     name: str = "code"
-    origin: str = "the standard library of the Python that runs, and its `help()` topics"
+    origin: str = "the single-file modules of this Python's standard library, and its `help()` topics"
     licence: str = "PSF-2.0"
 
     def documents(self) -> Iterator[Document]:
-        root = Path(sysconfig.get_path("stdlib"))
-        # Tables of character codes, tests and what pip installed are no prose and no code that one would write.
-        skipped = {"encodings", "test", "pydoc_data", "site-packages", "dist-packages", "lib2to3", "idlelib"}
-        for path in sorted(root.rglob("*.py")):
-            if skipped.isdisjoint(path.relative_to(root).parts):
-                yield Document(str(path.relative_to(root)), read(path))
-        from pydoc_data.topics import topics  # type: ignore[import-not-found, unused-ignore]
+        for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+            yield Document(path.name, read(path))
+        from pydoc_data.topics import topics
 
         for title, text in sorted(topics.items()):
             yield Document(f"topics/{title}", text)

@@ -17,7 +17,7 @@ from workstation.llm.data import ABOUT, SPLITS, TRAIN, VALIDATION, About, Data, 
 from workstation.llm.tokens import END, Tokenizer
 from workstation.training.rundir import write_json
 
-VALIDATION_SHARE = 20  # one document in so many
+VALIDATION_SHARE, VALIDATION_MOST = 10, 1000  # one document in so many, and no more than that
 LEARNT_FROM = 500_000_000  # characters: the merges of a larger corpus are those of its beginning
 SHARD_TOKENS = 100_000_000
 TOGETHER = 256  # documents encoded at once, on all cores
@@ -85,7 +85,7 @@ def _kept_aside(corpus: Corpus) -> set[str]:
             remedy="Give at least two: one to learn from and one to validate on.",
         )
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-    return set(ranked[: max(1, len(names) // VALIDATION_SHARE)])
+    return set(ranked[: min(max(1, len(names) // VALIDATION_SHARE), VALIDATION_MOST)])
 
 
 def _first(texts: Iterator[str], characters: int) -> Iterator[str]:

@@ -89,7 +89,7 @@ class Run:
             speed, NoGarbage(), curve, Checkpoints(self.directory, CHECKPOINT_SECONDS), TensorBoardLog(self.directory),
             ProgressBar(),
         ]  # fmt: skip
-        losses = pretrain(model, batches, self.preset, self.settings, hooks)
+        losses = pretrain(model, batches, recipe, self.settings, hooks)
         whole = evaluate.score(model, validation, lengths, self.settings, size=recipe.micro_batch)
         report = self._choices() | {
             "parameters": shape.parameters,

@@ -29,6 +29,8 @@ class Tokenizer:
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = backend
+        # A text that spells <|end|> is text: only this program's own code puts the token itself.
+        backend.encode_special_tokens = True
 
     @classmethod
     def learn(cls, texts: Iterable[str], vocabulary: int) -> Tokenizer:
