@@ -7,13 +7,17 @@ FROM ${BASE_IMAGE} AS system
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV LANG=C.UTF-8
+# A release is dated by its commit: without it, what Python compiles while apt runs is another file each time.
+ARG SOURCE_DATE_EPOCH
+ARG APT_SNAPSHOT=
 
 # fonts-wqy-microhei: Chinese labels in plots            g++: Inductor compiles CPU kernels (pytorch#116696)
 # gcc: Triton compiles its launcher (pytorch#116696)     python3-dev: the launcher includes Python.h (pytorch#170456)
 # openssh-client: git over ssh                           tini: reaps zombies, passes SIGTERM on
 # hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends \
+RUN --mount=type=bind,source=docker/apt-packages,target=/apt-packages \
+    apt-get ${APT_SNAPSHOT:+--snapshot "${APT_SNAPSHOT}"} update \
+    && apt-get ${APT_SNAPSHOT:+--snapshot "${APT_SNAPSHOT}"} install --yes --no-install-recommends \
         ca-certificates \
         curl \
         fonts-wqy-microhei \
@@ -28,6 +32,7 @@ RUN apt-get update \
         python3-dev \
         python3-venv \
         tini \
+    && mkdir /opt/workstation && python3 /apt-packages >/opt/workstation/apt.json \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache /var/log/*
 
@@ -89,9 +94,13 @@ RUN --mount=type=secret,id=ca \
 FROM system AS code
 COPY docker /source/docker
 COPY notebooks /source/notebooks
-COPY requirements/cuda.txt requirements/torch.txt /source/requirements/
+COPY requirements/cuda.txt requirements/torch.txt requirements/science.txt requirements/jupyter.txt \
+    requirements/devel.txt /source/requirements/
 COPY src/workstation /source/src/workstation
 RUN sh /source/docker/install-code /source
+ARG BASE_IMAGE BASE_DIGEST= BUILDER= REVISION=unknown
+RUN python3 /source/docker/build-manifest /opt/workstation/apt.json /source/requirements/*.txt \
+        >/layer/opt/workstation/build.json
 
 # --------------------------------------------------------------------------------------------------------- workstation
 FROM system AS workstation
@@ -119,12 +128,14 @@ ENV HOME=/home/workstation \
     MATPLOTLIBRC=/opt/workstation/matplotlibrc \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 
-ARG VERSION=0.1.0 REVISION=unknown
+ARG VERSION=0.1.0 REVISION=unknown BASE_IMAGE BASE_DIGEST=
 LABEL org.opencontainers.image.title="torch-workstation" \
       org.opencontainers.image.description="PyTorch, CUDA, cuDNN and JupyterLab with worked examples that converge" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}"
 
 USER 1000:0
 WORKDIR /home/workstation

@@ -69,8 +69,8 @@ unit: venv ## tests that need no Docker
 	@pytest tests/unit
 
 .PHONY: image
-image: venv build devel ## this image's own promises, on real containers
-	@pytest tests/image --ignore=tests/image/imagecheck
+image: venv build devel ## this image's own promises, on real containers, and the release scripts
+	@pytest tests/image tests/release --ignore=tests/image/imagecheck
 
 INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp --volume "$(CURDIR)/tests/torch:/tests/torch:ro" \
 	    --workdir /tests/torch workstation python -m pytest -p no:cacheprovider .
@@ -134,6 +134,14 @@ notebooks: venv ## write the Chinese notebooks from the English ones and noteboo
 .PHONY: bench
 bench: venv build ## sizes and ratios, written to docs/benchmarks/
 	@python scripts/bench
+
+.PHONY: release
+release: .env venv ## the commit's image as an OCI tar in dist/, dated by the commit
+	@python scripts/release build
+
+.PHONY: reproduce
+reproduce: .env venv ## build it twice from nothing and compare, to the bit
+	@python scripts/release reproduce
 
 .PHONY: venv
 venv:

@@ -1,0 +1,128 @@
+"""Build the image as it is published: dated by its commit, the same bits wherever it is built from the same base.
+
+    python scripts/release build [TARGET …]        dist/TARGET.tar, an OCI image each, and its digest
+    python scripts/release reproduce [TARGET …]    build twice from nothing; 1 where the digests differ, and in what
+
+A target is `workstation` or `devel`; both, when none is named. What is committed is what is built.
+Exit codes: 0 done, 1 not reproducible, 69 no engine can do it, 77 root is needed, 78 there are uncommitted changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine import Engine, ReleaseError, containerd_engine
+from layout import Image, differences
+
+ROOT = Path(__file__).resolve().parents[2]
+DIST = ROOT / "dist"
+TARGETS = ("workstation", "devel")
+
+
+def git(*command: str) -> str:
+    return subprocess.run(["git", "-C", ROOT, *command], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def settings() -> dict[str, str]:
+    """What .env, which scripts/configure writes, says of the base and the site's CA."""
+    lines = (ROOT / ".env").read_text().splitlines()
+    found = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name: found[name] for name in ("BASE_IMAGE", "CA_BUNDLE", "PIP_INDEX_URL") if name in found}
+
+
+def base_digest(engine: Engine, base_image: str) -> str:
+    """Where the base was pulled or loaded, its manifest's digest. A tag alone would name another image tomorrow."""
+    if subprocess.run(
+        ["docker", "image", "inspect", base_image], env=engine.environment, capture_output=True
+    ).returncode:
+        engine.output("pull", "--quiet", base_image)
+    return engine.output("image", "inspect", "--format", "{{.Id}}", base_image)
+
+
+def build(engine: Engine, targets: Sequence[str], out: Path, cache: bool = True) -> dict[str, Image]:
+    """Build `targets` from the committed tree into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = settings()
+    variables = {
+        **chosen,
+        "BASE_DIGEST": base_digest(engine, chosen["BASE_IMAGE"]),
+        "REVISION": git("rev-parse", "--short", "HEAD"),
+        "SOURCE_DATE_EPOCH": git("log", "-1", "--format=%ct"),
+        "BUILDER": engine.output("version", "--format", "Docker {{.Server.Version}}"),
+        "OUT": str(out),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        # A checkout of its own: what git does not track cannot slip in, and every mode is git's.
+        git("worktree", "add", "--detach", "--force", folder, "HEAD")
+        try:
+            for number, target in enumerate(targets):
+                command = ["docker", "buildx", "build", "--builder", "default", "--network", engine.network]
+                if number == 0 and not cache:
+                    command += ["--no-cache"]  # the later ones stand on what the first has just made
+                command += baked(target, variables)
+                if subprocess.run(command, cwd=folder, env=engine.environment).returncode != 0:
+                    raise ReleaseError(f"the build of {target} failed", "The lines above say where", 69)
+        finally:
+            git("worktree", "remove", "--force", folder)
+    return {target: Image.read(out / f"{target}.tar") for target in targets}
+
+
+def baked(target: str, variables: Mapping[str, str]) -> list[str]:
+    """What docker-bake.hcl says of a target, as `docker buildx build` wants it: bake itself has no --network."""
+    asked = ["docker", "buildx", "bake", "--file", "docker-bake.hcl", "--print", target]
+    printed = subprocess.run(asked, cwd=ROOT, env=os.environ | variables, check=True, capture_output=True, text=True)
+    definition = json.loads(printed.stdout)["target"][target]
+    options = ["--target", definition["target"], "--platform", *definition["platforms"]]
+    options += [word for name, value in definition["args"].items() for word in ("--build-arg", f"{name}={value}")]
+    for name in ("secret", "attest", "output"):
+        options += [word for value in definition[name] for word in (f"--{name}", value)]
+    return [*options, definition["context"]]
+
+
+def reproduce(targets: Sequence[str]) -> int:
+    """Build twice from nothing and compare, target by target."""
+    with tempfile.TemporaryDirectory(dir=DIST) as folder:
+        runs = []
+        for number in ("first", "second"):
+            with containerd_engine(settings()["BASE_IMAGE"]) as engine:
+                runs.append(build(engine, targets, Path(folder) / number, cache=False))
+        differ = 0
+        for target in targets:
+            first, second = (run[target] for run in runs)
+            lines = list(differences(first, second))
+            print("\n".join([f"{target}: {first.digest} {'twice' if not lines else f'and {second.digest}'}", *lines]))
+            differ |= bool(lines)
+    return differ
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("build", "reproduce"))
+    parser.add_argument("targets", nargs="*", metavar="TARGET", choices=[*TARGETS, []], default=[])
+    arguments = parser.parse_args()
+    targets = arguments.targets or TARGETS
+    try:
+        if git("status", "--porcelain", "--untracked-files=no"):
+            raise ReleaseError("there are uncommitted changes", "Commit them: a release is a commit's image", 78)
+        DIST.mkdir(exist_ok=True)
+        if arguments.action == "reproduce":
+            return reproduce(targets)
+        with containerd_engine(settings()["BASE_IMAGE"]) as engine:
+            for target, image in build(engine, targets, DIST).items():
+                packed = sum(layer["size"] for layer in image.layers)
+                print(f"{image.path.relative_to(ROOT)}: {target} {image.digest}, {packed / 1e9:.2f} GB to pull")
+            return 0
+    except ReleaseError as error:
+        print(f"release: {error}", file=sys.stderr)
+        return error.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
