@@ -14,8 +14,10 @@ import torch.distributed as dist
 
 from workstation.errors import DeviceError, SettingError, WorkstationError
 from workstation.training.device import choose
+from workstation.training.preemption import Stopped
 
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun gives its processes
+# What torchrun gives its processes.
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TORCHRUN = "Start me with torchrun, e.g. torchrun --standalone --nproc-per-node 2 -m workstation examples run cnn"
 Made = TypeVar("Made")
 
@@ -33,6 +35,7 @@ class Place:
     rank: int
     size: int
     local_rank: int  # on this machine
+    local_size: int
     host: str  # of the store, through which the processes find each other
     port: int
     timeout: datetime.timedelta  # how long to wait for a peer before it counts as lost
@@ -47,11 +50,11 @@ class Place:
             raise SettingError(f"{', '.join(missing)} not set, but other variables of a job are", remedy=TORCHRUN)
         seconds = environment.get("WORKSTATION_PEER_TIMEOUT", "300")
         try:
-            rank, size, local_rank = (int(environment[name]) for name in VARIABLES[:3])
+            rank, size, local_rank, local_size = (int(environment[name]) for name in VARIABLES[:4])
             port, timeout = int(environment["MASTER_PORT"]), datetime.timedelta(seconds=float(seconds))
         except ValueError as error:
             raise SettingError(f"a variable of the job is not a number: {error}", remedy=TORCHRUN) from error
-        return cls(rank, size, local_rank, environment["MASTER_ADDR"], port, timeout)
+        return cls(rank, size, local_rank, local_size, environment["MASTER_ADDR"], port, timeout)
 
 
 @contextmanager
@@ -66,6 +69,8 @@ def joined(asked: str = "auto") -> Iterator[torch.device]:
         return
     if device.type == "cuda":
         device = _own_gpu(place)
+    # The processes of this machine share its cores; torchrun sees to it only where OMP_NUM_THREADS is not set.
+    torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
     store = _meet(place)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
@@ -78,6 +83,9 @@ def joined(asked: str = "auto") -> Iterator[torch.device]:
     try:
         yield device
         any_of([False])  # the store's host must not leave while others still need it
+    except Stopped:
+        dist.destroy_process_group()  # nothing is under way: the others are told at once that this rank has left
+        raise
     except RuntimeError as error:
         if not _is_about_a_peer(error):
             raise

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from workstation.errors import WorkstationError
 from workstation.training import distributed
-from workstation.training.parallel import average_statistics, own_chance, own_rows, parallel, reducing
+from workstation.training.parallel import average_statistics, own_chance, parallel, rank_shares, reducing
 from workstation.training.settings import Settings
 
 Batch = Sequence[Tensor]
@@ -204,14 +204,14 @@ class _Gradient:
         return total
 
     def _backward(self, micro: Batch, whole: int) -> Tensor:
-        device = self._settings.device
-        mine = own_rows(micro)
+        device, shares = self._settings.device, rank_shares(micro)
+        mine = shares[distributed.rank()]
         part = self._weight(mine[-1])
-        # A rank without rows takes part all the same, with a loss of nothing: the others wait for its gradient.
-        *inputs, target = (tensor.to(device, non_blocking=True) for tensor in (mine if len(mine[-1]) else micro))
+        if part == 0:  # the others wait for this rank's gradient: nought times that of somebody's rows
+            mine = next(share for share in shares if self._weight(share[-1]))
+        *inputs, target = (tensor.to(device, non_blocking=True) for tensor in mine)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.amp):
-            answer = self._forward(*inputs)
-            value = self._loss(answer, target) * (part / whole) if part else 0.0 * answer.sum()
+            value = self._loss(self._forward(*inputs), target) * (part / whole)
         (value * distributed.size()).backward()  # the ranks' mean is then the sum
         return value.detach()
 

@@ -53,9 +53,10 @@ def _shard(model: nn.Module, optimizer: Optimizer) -> None:
         group["params"] = [sharded[names[id(parameter)]] for parameter in group["params"]]
 
 
-def own_rows(batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """This rank's rows of a batch that all ranks hold; none where the batch has fewer rows than there are ranks."""
-    return tuple(tensor[distributed.rank() :: distributed.size()] for tensor in batch)
+def rank_shares(batch: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Each rank's rows of a batch that all ranks hold; none for some where it has fewer rows than there are ranks."""
+    size = distributed.size()
+    return [tuple(tensor[rank::size] for tensor in batch) for rank in range(size)]
 
 
 def reducing(forward: nn.Module, now: bool) -> AbstractContextManager[object]:

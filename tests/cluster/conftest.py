@@ -1,0 +1,23 @@
+"""The faults' repeats, and the table that they are written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from record import Record
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--repeats", type=int, default=1, help="how often each fault is done")
+    parser.addoption("--record", type=Path, help="write the table of recovery times to this file")
+
+
+@pytest.fixture(scope="session")
+def record(request: pytest.FixtureRequest) -> Iterator[Record]:
+    kept = Record()
+    yield kept
+    where = request.config.getoption("--record")
+    if where is not None:
+        kept.write(where)

@@ -1,0 +1,113 @@
+"""The job that faults are done to: job.py DIRECTORY. 80 steps of a small network, and a log of every one of them.
+
+Written there: steps.jsonl, a line each time the job starts and after each step, by rank 0; result.json at the end;
+pid-HOST, whom to kill. What it does to itself when asked: die while a checkpoint is about to be shown (DIE_IN_SAVE),
+and forget Adam's moments when it goes on (LOSE_MOMENTS), which the comparison of losses must notice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from workstation.errors import WorkstationError
+from workstation.training import distributed, sealed
+from workstation.training.batches import Batches
+from workstation.training.checkpoint import Checkpoints
+from workstation.training.loop import Fit, Hook, fit
+from workstation.training.preemption import stoppable
+from workstation.training.seed import seed_everything
+from workstation.training.settings import Settings
+
+EPOCHS, STEPS_AN_EPOCH, SIZE = 8, 10, 32
+SECONDS_A_STEP = 0.15  # a larger model's pace: a fault has to find the job under way
+SECONDS_A_CHECKPOINT = 1.0
+
+
+class Log(Hook):
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "steps.jsonl"
+
+    def start(self, fit: Fit) -> None:
+        self._write(start=fit.step)
+
+    def step(self, fit: Fit) -> None:
+        time.sleep(SECONDS_A_STEP)
+        self._write(step=fit.step)
+
+    def _write(self, **what: int) -> None:
+        if distributed.rank() == 0:
+            line = {**what, "nodes": distributed.size(), "time": time.time()}
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+class LoseMoments(Hook):
+    def start(self, fit: Fit) -> None:
+        for moments in fit.optimizer.state.values():
+            moments["exp_avg"].zero_()
+
+
+def die_in_save(directory: Path) -> None:
+    """Let the first save after step 30 end in SIGKILL, when all its files are written and it has no name yet."""
+    show = sealed.publish
+
+    def publish(partial: Path, path: Path) -> None:
+        epochs, steps = (
+            (int(number) for number in path.name.split("-")[-2:]) if path.is_relative_to(directory) else (0, 0)
+        )
+        mark = directory / "died"
+        if epochs * STEPS_AN_EPOCH + steps >= 30 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        show(partial, path)
+
+    sealed.publish = publish
+
+
+def main(directory: Path) -> None:
+    (directory / f"pid-{socket.gethostname()}").write_text(str(os.getpid()))
+    if os.environ.get("DIE_IN_SAVE"):
+        die_in_save(directory)
+    seed_everything(0)
+    x = torch.randn(STEPS_AN_EPOCH * SIZE, 16)
+    model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=EPOCHS * STEPS_AN_EPOCH + 1)
+    batches = Batches((x, x.sum(dim=1).long() % 4), size=SIZE, augment=lambda x: x + 0.1 * torch.randn_like(x))
+    hooks: list[Hook] = [Checkpoints(directory, SECONDS_A_CHECKPOINT), Log(directory)]
+    if os.environ.get("LOSE_MOMENTS"):
+        hooks.append(LoseMoments())
+    end = End()
+    fit(model, batches, F.cross_entropy, optimizer, epochs=EPOCHS, settings=Settings(), scheduler=scheduler,
+        schedule="step", hooks=[*hooks, end])  # fmt: skip
+    if distributed.rank() == 0:
+        weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+        digest = hashlib.sha256(weights.numpy().tobytes()).hexdigest()
+        result: dict[str, Any] = {"curve": end.curve, "weights": digest, "nodes": distributed.size()}
+        (directory / "result.json").write_text(json.dumps(result))
+
+
+class End(Hook):
+    def end(self, fit: Fit) -> None:
+        self.curve = list(fit.curve)
+
+
+if __name__ == "__main__":
+    try:
+        with stoppable(), distributed.joined("cpu"):
+            main(Path(sys.argv[1]))
+    except WorkstationError as error:
+        print(f"workstation: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,49 @@
+"""How long each fault cost, as a table."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults import Fault
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    recovery: float  # seconds from the fault to the first step that had not been made before it
+    repeated: int  # steps made twice: those after the newest checkpoint
+    off: float  # the largest difference of a step's loss from the undisturbed job's
+
+
+@dataclass
+class Record:
+    outcomes: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
+    expected: dict[str, str] = field(default_factory=dict)
+
+    def add(self, fault: Fault, outcome: Outcome) -> None:
+        self.outcomes[fault.what].append(outcome)
+        self.expected[fault.what] = fault.expected
+
+    def rows(self) -> list[str]:
+        return [
+            f"| {what} | {self.expected[what]} | {len(found)} | "
+            f"{min(each.recovery for each in found):.0f}–{max(each.recovery for each in found):.0f} | "
+            f"{max(each.repeated for each in found)} | {max(each.off for each in found):.0e} |"
+            for what, found in self.outcomes.items()
+        ]
+
+    def write(self, page: Path) -> None:
+        """Put the table between the page's markers; its prose stays."""
+        head = [
+            f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {len(self.outcomes)} faults.",
+            "",
+            "| fault | what happens | times | recovery, s | steps made twice, at most | losses off by, at most |",
+            "| --- | --- | ---: | ---: | ---: | ---: |",
+        ]
+        before, _, rest = page.read_text().partition(BEGIN)
+        after = rest.partition(END)[2]
+        page.write_text("\n".join([before + BEGIN, *head, *self.rows(), END + after]))

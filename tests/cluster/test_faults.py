@@ -1,0 +1,130 @@
+"""A job on three nodes ends where the undisturbed one ends, whatever happens to it on the way.
+
+Real containers of the image. `make cluster-test` does the faults marked short; `make cluster-faults` does all of them,
+three times each, and writes docs/benchmarks/faults.md.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import FAULTS, Fault
+from record import Outcome, Record
+
+from cluster import Cluster, Line, cluster
+
+STEPS = 80
+EXACT = 1e-6
+NODES = 3
+FAULT_AT = 25  # the step from which on it may happen
+
+
+@pytest.fixture(scope="session")
+def undisturbed(image: str, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of the same job on one node, that nothing happened to."""
+    with cluster(image, tmp_path_factory.mktemp("undisturbed") / "run") as alone:
+        alone.up(nodes=1)
+        losses: list[float] = alone.wait_for_end()["curve"]
+    assert len(losses) == STEPS
+    return losses
+
+
+def marked(fault: Fault) -> Any:
+    return pytest.param(fault, id=fault.what.replace(" ", "-"), marks=[] if fault.short else [pytest.mark.slow])
+
+
+@dataclass(frozen=True)
+class Bench:
+    image: str
+    undisturbed: list[float]
+    record: Record
+    repeats: int
+
+
+@pytest.fixture
+def bench(image: str, undisturbed: list[float], record: Record, request: pytest.FixtureRequest) -> Bench:
+    return Bench(image, undisturbed, record, request.config.getoption("--repeats"))
+
+
+@pytest.mark.parametrize("fault", [marked(fault) for fault in FAULTS])
+def test_the_job_ends_where_the_undisturbed_one_does(fault: Fault, bench: Bench, tmp_path: Path) -> None:
+    for repeat in range(bench.repeats):
+        bench.record.add(fault, suffered(fault, bench, tmp_path / str(repeat)))
+
+
+def suffered(fault: Fault, bench: Bench, directory: Path) -> Outcome:
+    """What it cost; AssertionError where the job does not end as it should."""
+    with cluster(bench.image, directory, **fault.settings) as job:
+        job.up(NODES)
+        job.wait_for_step(FAULT_AT)
+        before, began = job.last_step(), time.time()
+        fault.done(job)
+        result = job.wait_for_end()
+        off = largest_difference(result["curve"], bench.undisturbed)
+        assert off <= EXACT
+        starts = check_log(job.log())
+        assert (starts > 1) == fault.interrupts, f"started {starts} times: the fault did not do what it says"
+        return Outcome(recovery(job.log(), before, began), steps_made_twice(job.log()), off)
+
+
+def test_forgotten_moments_are_noticed(image: str, undisturbed: list[float], tmp_path: Path) -> None:
+    """The comparison above can fail: Adam's moments set to nought when the job goes on."""
+    with cluster(image, tmp_path / "run", LOSE_MOMENTS="1") as job:
+        job.up(nodes=1)
+        job.wait_for_step(FAULT_AT)
+        job.kill_worker(job.head)
+        assert largest_difference(job.wait_for_end()["curve"], undisturbed) > 100 * EXACT
+
+
+def largest_difference(ours: list[float], theirs: list[float]) -> float:
+    assert len(ours) == len(theirs) == STEPS, "steps are missing, or were counted twice"
+    return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+
+
+def check_log(log: list[Line]) -> int:
+    """Every step is there, in order; after a start it goes on from a step that was made. How often it started."""
+    starts, last = 0, 0
+    for line in log:
+        if line.started_from is not None:
+            starts += 1
+            assert line.started_from <= last or starts == 1, "a checkpoint of steps that nobody made"
+            last = line.started_from
+        else:
+            assert line.step == last + 1, f"step {line.step} after {last}"
+            last = line.step
+    assert last == STEPS
+    return starts
+
+
+def steps_made_twice(log: list[Line]) -> int:
+    steps = [line.step for line in log if line.step is not None]
+    return len(steps) - len(set(steps))
+
+
+def recovery(log: list[Line], before: int, began: float) -> float:
+    """From the fault to the first step that had not been made before it."""
+    return next(line.time for line in log if line.step is not None and line.step > before and line.time > began) - began
+
+
+def test_a_missing_step_or_a_start_from_nowhere_is_found() -> None:
+    def log(*what: tuple[int | None, int | None]) -> list[Line]:
+        return [Line(start, step, 1, 0.0) for start, step in what]
+
+    whole = log((0, None), *[(None, step) for step in range(1, STEPS + 1)])
+    assert check_log(whole) == 1
+    with pytest.raises(AssertionError, match="step 31 after 29"):
+        check_log([line for line in whole if line.step != 30])
+    with pytest.raises(AssertionError, match="nobody made"):
+        check_log([*whole[:10], *log((20, None)), *whole[21:]])
+
+
+def test_a_cluster_leaves_nothing_behind(image: str, tmp_path: Path) -> None:
+    with cluster(image, tmp_path / "run") as job:
+        job.up(nodes=1)
+        kept: Cluster = job
+    assert kept.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={kept.project}") == ""
+    assert kept.docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={kept.project}") == ""
