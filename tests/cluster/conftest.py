@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from record import Record
+from recovery_table import Record
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ from workstation.training import distributed
 SECONDS = 60  # for a whole job; a hang is a failure, not a wait
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["torch", "workstation.training.checkpoint", "torch.distributed.fsdp"])
+context.set_forkserver_preload(["torch._dynamo", "workstation.training.checkpoint", "torch.distributed.fsdp"])
 
 
 def environment(rank: int, size: int, port: int) -> dict[str, str]:

@@ -49,7 +49,7 @@ class StopAt(Hook):
 def train(
     *hooks: Hook, shard: bool = False, rows: int = 103, size: int = 20, dropout: float = 0.0, epochs: int = 9
 ) -> tuple[list[float], Tensor]:
-    """Six steps an epoch, with what could depend on who computes: uneven batches, augmentation, clipping, micro-batches."""
+    """Six steps an epoch, with what could depend on who computes: uneven batches, augmentation, micro-batches."""
     seed_everything(0)
     x = torch.randn(rows, 6)
     model = nn.Sequential(nn.Linear(6, 16), nn.Dropout(dropout), nn.Tanh(), nn.Linear(16, 4))

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faults import Fault
+from suffering import Fault
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import FAULTS, Fault
-from record import Outcome, Record
+from recovery_table import Outcome, Record
+from suffering import FAULTS, Fault
 
 from cluster import Cluster, Line, cluster
 
