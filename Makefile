@@ -143,6 +143,14 @@ release: .env venv ## the commit's image as an OCI tar in dist/, dated by the co
 reproduce: .env venv ## build it twice from nothing and compare, to the bit
 	@python scripts/release reproduce
 
+.PHONY: sbom
+sbom: venv build ## dist/sbom.cdx.json: the Python and Debian packages in the image (CycloneDX)
+	@python scripts/sbom torch-workstation:local dist/sbom.cdx.json
+
+.PHONY: supply-check
+supply-check: venv build ## SBOM, signing, advisories, bytes to pull: each seen to fail on something broken
+	@pytest tests/supply
+
 .PHONY: venv
 venv:
 	@scripts/venv
