@@ -41,19 +41,25 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True)
 class StandardLibrary:
-    """Python's own library: the modules that are one file each, and the pages of the reference that `help()` shows."""
+    """Python's own library: the modules that are one file each, and the pages of the reference that `help()` shows.
 
+    `first`: so many modules alone, by their names, for a lesson that must not take long.
+    """
+
+    first: int | None = None
     name: str = "code"
     origin: str = "the single-file modules of this Python's standard library, and its `help()` topics"
     licence: str = "PSF-2.0"
 
     def documents(self) -> Iterator[Document]:
-        for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[: self.first]:
             yield Document(path.name, read(path))
+        if self.first is not None:
+            return
         from pydoc_data.topics import topics
 
-        for title, text in sorted(topics.items()):
-            yield Document(f"topics/{title}", text)
+        # One document: the pages repeat one another, and a copy must not stand on both sides of the split.
+        yield Document("topics", "\n\n".join(text.strip() for _, text in sorted(topics.items())) + "\n")
 
 
 @dataclass(frozen=True)

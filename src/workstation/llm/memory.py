@@ -1,7 +1,7 @@
 """How much memory a training run takes, by arithmetic, before it starts. No torch here.
 
-What autograd keeps is counted for the operations as the model is written; a compiled graph keeps less. So these are
-upper estimates of what the tensors take, and RESERVE is for what is beside them.
+What autograd keeps is counted for the operations as the model is written, with a norm in one kernel, as a GPU has it.
+A compiled graph keeps less. So this is an upper estimate of what the tensors take; RESERVE is for what is beside them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def need(shape: Shape, recipe: Recipe, length: int | None = None) -> Need:
     copies = HALF * shape.parameters if whole else 0
     layer = tokens * layer_bytes(shape, stream)
     kept = tokens * shape.width * stream if recipe.recompute else layer
-    activations = shape.layers * kept + (layer if recipe.recompute else 0)
+    last_norm = tokens * shape.width * (stream + HALF)
+    activations = shape.layers * kept + (layer if recipe.recompute else 0) + last_norm
     # In bfloat16, in float32 for the loss, and the gradient of that.
     logits = tokens * shape.padded_vocabulary * (HALF + FULL + FULL) // recipe.loss_chunks
     return Need(

@@ -5,8 +5,8 @@ highest order and, below it, how many different tokens came before (continuation
 
     p(w | h) = max(c(h w) − D, 0) / c(h) + D · N(h ·) / c(h) · p(w | h without its oldest token)
 
-N(h ·) counts the different tokens seen after h. D = n₁ / (n₁ + 2 n₂), of the n-grams seen once and twice. The last
-resort is uniform.
+N(h ·) counts the different tokens seen after h. D = n₁ / (n₁ + 2 n₂), of the n-grams seen once and twice, and a half
+where none was seen once. The last resort is uniform.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Level:
     discount: float
 
     @classmethod
-    def of(cls, grams: Keys, counts: NDArray[np.float64], vocabulary: int) -> Level:
-        contexts, which = np.unique(grams // vocabulary, return_inverse=True)
+    def of(cls, grams: Keys, counts: NDArray[np.float64], size: int) -> Level:
+        contexts, which = np.unique(grams // size, return_inverse=True)
         once, twice = np.count_nonzero(counts == 1), np.count_nonzero(counts == 2)
-        discount = once / (once + 2 * twice) if once else 0.0
+        discount = once / (once + 2 * twice) if once else 0.5
         totals = np.bincount(which, weights=counts)
         return cls(grams, counts, contexts, totals, np.bincount(which).astype(float), discount)
 
-    def refine(self, grams: Keys, vocabulary: int, lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    def refine(self, grams: Keys, size: int, lower: NDArray[np.float64]) -> NDArray[np.float64]:
         """p at this order, given p at the order below. An unknown context leaves it as it is."""
-        contexts = grams // vocabulary
+        contexts = grams // size
         total, kinds = _look_up(self.contexts, self.totals, contexts), _look_up(self.contexts, self.kinds, contexts)
         count = _look_up(self.grams, self.counts, grams)
         known = total > 0
@@ -53,11 +53,12 @@ class Level:
 @dataclass(frozen=True)
 class NGram:
     vocabulary: int
+    size: int  # of an alphabet that has a sign more, for what is before a document
     levels: tuple[Level, ...]  # of order 1, 2, …
 
     @classmethod
     def count(cls, documents: list[NDArray[np.int64]], vocabulary: int, order: int = 5) -> NGram:
-        """Count in `documents`, token numbers below `vocabulary`. One more number stands for what is before them."""
+        """Count in `documents`, token numbers below `vocabulary`."""
         size = vocabulary + 1
         if size**order >= 2**63:
             raise ValueError(f"{order}-grams of {vocabulary} tokens do not fit into 64 bits")
@@ -69,15 +70,15 @@ class NGram:
             # Without their oldest token, each different longer gram counts once.
             keys, continuations = np.unique(keys % size**length, return_counts=True)
             levels.insert(0, Level.of(keys, continuations.astype(float), size))
-        return cls(size, tuple(levels))
+        return cls(vocabulary, size, tuple(levels))
 
     def losses(self, documents: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         """−ln p of every token, in nats, in order."""
         order = len(self.levels)
-        grams = _grams(documents, self.vocabulary, order)
+        grams = _grams(documents, self.size, order)
         p = np.full(len(grams), 1 / self.vocabulary)
         for length, level in enumerate(self.levels, start=1):
-            p = level.refine(grams % self.vocabulary**length, self.vocabulary, p)
+            p = level.refine(grams % self.size**length, self.size, p)
         return -np.log(p)
 
 

@@ -30,11 +30,12 @@ def prepare(corpus: Corpus, directory: Path, vocabulary: int, tokenizer: Tokeniz
     """
     if directory.exists():
         raise SettingError(f"{directory} is there already", remedy="Choose a new directory with --out.")
+    aside = _kept_aside(corpus)  # reads all of it once: what cannot be read is known before anything is written
     partial = directory.with_name(f".{directory.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write(corpus, partial, vocabulary, tokenizer)
+        _write(corpus, aside, partial, vocabulary, tokenizer)
         partial.rename(directory)
     except OSError as error:
         raise DataError(
@@ -45,8 +46,7 @@ def prepare(corpus: Corpus, directory: Path, vocabulary: int, tokenizer: Tokeniz
     return Data(directory)
 
 
-def _write(corpus: Corpus, directory: Path, vocabulary: int, tokenizer: Tokenizer | None) -> None:
-    aside = _kept_aside(corpus)
+def _write(corpus: Corpus, aside: set[str], directory: Path, vocabulary: int, tokenizer: Tokenizer | None) -> None:
     if tokenizer is None:
         texts = (document.text for document in _texts(corpus) if document.name not in aside)
         tokenizer = Tokenizer.learn(_first(texts, LEARNT_FROM), vocabulary)
