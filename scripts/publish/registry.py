@@ -1,0 +1,111 @@
+"""An image in a registry, and what refers to it (OCI distribution 1.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tool import PublishError, output
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+SBOM = "application/vnd.cyclonedx+json"
+PROVENANCE = "application/vnd.in-toto+json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest by its digest: what a signature is for, whatever becomes of the tag."""
+
+    repository: str
+    digest: str
+    content: Mapping[str, Any]
+
+    @classmethod
+    def fetch(cls, repository: str, digest: str) -> Manifest:
+        """Raises PublishError (1) where the registry gives something else under that digest."""
+        raw = output("oras", "manifest", "fetch", f"{repository}@{digest}")
+        if f"sha256:{hashlib.sha256(raw).hexdigest()}" != digest:
+            raise PublishError(f"what the registry gives as {digest} is not that", "Do not run it", 1)
+        return cls(repository, digest, json.loads(raw))
+
+    @classmethod
+    def resolve(cls, reference: str) -> Manifest:
+        """Raises PublishError (69) where the registry has no such image."""
+        return cls.fetch(repository_of(reference), output("oras", "resolve", reference).decode().strip())
+
+    @property
+    def reference(self) -> str:
+        return f"{self.repository}@{self.digest}"
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """As an index names it."""
+        config = self.config()
+        size = len(output("oras", "manifest", "fetch", self.reference))
+        platform = {name: config[name] for name in ("architecture", "os", "variant") if name in config}
+        return {"mediaType": self.content["mediaType"], "digest": self.digest, "size": size, "platform": platform}
+
+    def config(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = json.loads(self.blob(self.content["config"]["digest"]))
+        return parsed
+
+    def blob(self, digest: str) -> bytes:
+        return output("oras", "blob", "fetch", "--output", "-", f"{self.repository}@{digest}")
+
+    def platforms(self) -> list[Manifest]:
+        """An index's images; an image is its own only one."""
+        if self.content.get("mediaType") != INDEX:
+            return [self]
+        return [self.fetch(self.repository, each["digest"]) for each in self.content["manifests"]]
+
+    def referrers(self, kind: str) -> list[Manifest]:
+        """What says of itself that it is about this image; a list in the registry alone proves nothing."""
+        asked = output("oras", "discover", "--format", "json", "--artifact-type", kind, self.reference)
+        found = [self.fetch(self.repository, each["digest"]) for each in json.loads(asked)["manifests"] or []]
+        return [each for each in found if each.content.get("subject", {}).get("digest") == self.digest]
+
+    def attach(self, kind: str, name: str, text: str) -> Manifest:
+        """`name` is what the file is called where it is pulled."""
+        options = ["--format", "json", "--artifact-type", kind]
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, name).write_text(text)
+            made = output("oras", "attach", *options, self.reference, f"{name}:{kind}", cwd=Path(folder))
+        return self.fetch(self.repository, json.loads(made)["digest"])
+
+
+def repository_of(reference: str) -> str:
+    """Without tag and digest; a port is no tag."""
+    name = reference.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return head + slash + last.partition(":")[0]
+
+
+def push(layout: Path, reference: str) -> Manifest:
+    """The one image of an OCI layout in a tar file, as it is: no byte is compressed anew.
+
+    Raises:
+        PublishError: the file holds no such layout (65), or the registry does not take it (69).
+    """
+    try:
+        with tarfile.open(layout, "r:") as archive:
+            index = archive.extractfile("index.json")
+            assert index is not None
+            (image,) = json.load(index)["manifests"]
+    except (OSError, KeyError, ValueError, AssertionError, tarfile.TarError) as error:
+        raise PublishError(f"{layout} holds no OCI image: {error}", "`make release` writes one", 65) from error
+    output("oras", "copy", "--from-oci-layout", f"{layout}@{image['digest']}", reference)
+    return Manifest.fetch(repository_of(reference), image["digest"])
+
+
+def push_index(reference: str, images: list[Manifest]) -> Manifest:
+    """One name for the images of several platforms."""
+    content = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [image.descriptor for image in images]}
+    output("oras", "manifest", "push", "--media-type", INDEX, reference, "-", given=json.dumps(content).encode())
+    return Manifest.resolve(reference)

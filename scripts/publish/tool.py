@@ -1,0 +1,32 @@
+"""The two programs that speak to a registry here: oras and cosign."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+
+class PublishError(Exception):
+    """One line with what to do, and the exit code."""
+
+    def __init__(self, what: str, remedy: str, code: int) -> None:
+        super().__init__(f"{what}. {remedy}")
+        self.code = code
+
+
+def output(program: str, *arguments: str, given: bytes | None = None, cwd: Path | None = None, code: int = 69) -> bytes:
+    """What it prints.
+
+    Raises:
+        PublishError: it is not installed (69), or it failed (`code`), with its last line.
+    """
+    if shutil.which(program) is None:
+        raise PublishError(f"{program} is not installed", "Debian 13 has it: apt-get install cosign oras", 69)
+    done = subprocess.run([program, *arguments], input=given, cwd=cwd, capture_output=True)
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        error = next((line for line in lines if line.lower().startswith("error")), lines[-1])
+        remedy = "Do not run it" if code == 1 else "Mend that, then try again"
+        raise PublishError(f"{program} {arguments[0]}: {error.rstrip('.')}", remedy, code)
+    return done.stdout

@@ -1,0 +1,259 @@
+"""What is pushed is signed, with its SBOM and provenance, and everything that is not exactly so is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from project import ROOT, script
+from registry import Registry, layer, oci_image, path_with_tools, running_registry
+
+LABELS = {
+    "org.opencontainers.image.revision": "HEAD",
+    "org.opencontainers.image.base.name": "base:1",
+    "org.opencontainers.image.base.digest": f"sha256:{'b' * 64}",
+}
+SBOM, PROVENANCE = "application/vnd.cyclonedx+json", "application/vnd.in-toto+json"
+Ran = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """The scripts and tools, with a registry and a key pair of their own."""
+
+    registry: Registry
+    folder: Path
+    environment: dict[str, str]
+
+    def __call__(self, *arguments: str | Path) -> Ran:
+        return script("publish", *arguments, environment=self.environment)
+
+    def run(self, *command: str | Path, cwd: Path | None = None) -> str:
+        environment = os.environ | self.environment
+        words = [str(word) for word in command]
+        done = subprocess.run(words, env=environment, cwd=cwd, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "cosign.key"
+
+    @property
+    def public(self) -> Path:
+        return self.folder / "cosign.pub"
+
+    def push(self, reference: str, content: bytes = b"", architecture: str = "amd64") -> dict[str, str]:
+        """The image and its SBOM. No other test has its blobs: a registry keeps each content once."""
+        layout, sbom = self.folder / f"{uuid.uuid4().hex}.tar", self.folder / f"{uuid.uuid4().hex}.json"
+        digests = oci_image(layout, layer(file=content or uuid.uuid4().bytes), labels=LABELS, architecture=architecture)
+        pushed = self("push", layout, reference, "--key", self.key)
+        assert pushed.returncode == 0, pushed.stderr
+        sbom.write_text(sbom_of(digests["config"]))
+        attached = self("attach", reference, sbom, "--key", self.key)
+        assert attached.returncode == 0, attached.stderr
+        return digests
+
+    def verify(self, reference: str) -> Ran:
+        return self("verify", reference, "--key", self.public)
+
+    def referrers(self, reference: str, kind: str) -> list[str]:
+        asked = self.run("oras", "discover", "--format", "json", "--artifact-type", kind, reference)
+        return [each["digest"] for each in json.loads(asked)["manifests"] or []]
+
+
+def sbom_of(identity: str) -> str:
+    properties = [{"name": "image-id", "value": identity}]
+    return json.dumps({"bomFormat": "CycloneDX", "metadata": {"component": {"properties": properties}}})
+
+
+def repository_of(reference: str) -> str:
+    return reference.rpartition(":")[0]
+
+
+@pytest.fixture(scope="module")
+def publisher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
+    folder = tmp_path_factory.mktemp("publish")
+    environment = {"PATH": path_with_tools(), "COSIGN_PASSWORD": ""}
+    with running_registry(folder, environment["PATH"]) as registry:
+        publisher = Publisher(registry, folder, environment)
+        publisher.run("cosign", "generate-key-pair", cwd=folder)
+        yield publisher
+
+
+@pytest.fixture
+def reference(publisher: Publisher) -> str:
+    """A name of its own for each test."""
+    return f"{publisher.registry.address}/test/{uuid.uuid4().hex[:8]}:1"
+
+
+def refused(done: Ran, code: int = 1) -> str:
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stdout + done.stderr
+    return done.stderr
+
+
+def test_what_was_published_is_verified(publisher: Publisher, reference: str) -> None:
+    digests = publisher.push(reference)
+    done = publisher.verify(reference)
+    assert done.returncode == 0, done.stderr
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    signed, attached = done.stdout.splitlines()
+    assert signed == f"{repository_of(reference)}@{digests['manifest']}: signed"
+    assert attached.startswith(f"{digests['manifest']}: SBOM sha256:")
+    assert attached.endswith(f" of commit {commit[:12]}, signed")
+
+
+def test_the_layout_arrives_bit_for_bit(publisher: Publisher, reference: str) -> None:
+    digests = publisher.push(reference)
+    assert publisher.run("oras", "resolve", reference).strip() == digests["manifest"]
+
+
+def test_the_provenance_names_commit_base_and_subject(publisher: Publisher, reference: str, tmp_path: Path) -> None:
+    digests = publisher.push(reference)
+    (digest,) = publisher.referrers(reference, PROVENANCE)
+    publisher.run("oras", "pull", "--output", tmp_path, f"{repository_of(reference)}@{digest}")
+    statement = json.loads((tmp_path / "provenance.json").read_text())
+    assert statement["subject"][0]["digest"] == {"sha256": digests["manifest"].removeprefix("sha256:")}
+    commit, base = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert len(commit["digest"]["gitCommit"]) == 40
+    assert base == {"uri": "docker://base:1", "digest": {"sha256": "b" * 64}}
+
+
+def test_a_tag_that_was_moved_to_another_image_is_refused(publisher: Publisher, reference: str) -> None:
+    publisher.push(reference)
+    other = publisher.folder / "other.tar"
+    digest = oci_image(other, layer(file=b"tampered"))["manifest"]
+    publisher.run("oras", "copy", "--from-oci-layout", f"{other}@{digest}", reference)
+    assert "no signatures found" in refused(publisher.verify(reference))
+
+
+def test_a_manifest_that_was_changed_in_the_registry_is_refused(publisher: Publisher, reference: str) -> None:
+    manifest = publisher.registry.blob(publisher.push(reference)["manifest"])
+    manifest.write_bytes(manifest.read_bytes().replace(b"step 1", b"step 2") + b" ")
+    refused(publisher.verify(reference), 69)
+
+
+def test_a_layer_that_was_changed_in_the_registry_cannot_be_pulled(
+    publisher: Publisher, reference: str, tmp_path: Path
+) -> None:
+    content = uuid.uuid4().bytes
+    publisher.push(reference, content)
+    manifest = json.loads(publisher.run("oras", "manifest", "fetch", reference))
+    blob = publisher.registry.blob(manifest["layers"][0]["digest"])
+    blob.write_bytes(blob.read_bytes().replace(content, content[::-1]))
+    with pytest.raises(AssertionError, match="mismatch"):
+        publisher.run("oras", "copy", "--to-oci-layout", reference, tmp_path / "pulled:1")
+
+
+def test_another_key_is_refused(publisher: Publisher, reference: str, tmp_path: Path) -> None:
+    publisher.push(reference)
+    publisher.run("cosign", "generate-key-pair", cwd=tmp_path)
+    refused(publisher("verify", reference, "--key", tmp_path / "cosign.pub"))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(SBOM, "SBOM"), (PROVENANCE, "provenance")])
+def test_a_missing_attachment_is_noticed(publisher: Publisher, reference: str, kind: str, name: str) -> None:
+    publisher.push(reference)
+    (digest,) = publisher.referrers(reference, kind)
+    publisher.run("oras", "manifest", "delete", "--force", f"{repository_of(reference)}@{digest}")
+    assert f"has 0 {name} attached" in refused(publisher.verify(reference))
+
+
+def test_an_sbom_put_in_the_place_of_the_signed_one_is_refused(
+    publisher: Publisher, reference: str, tmp_path: Path
+) -> None:
+    publisher.push(reference)
+    (digest,) = publisher.referrers(reference, SBOM)
+    publisher.run("oras", "manifest", "delete", "--force", f"{repository_of(reference)}@{digest}")
+    (tmp_path / "sbom.json").write_text("{}")
+    publisher.run("oras", "attach", "--artifact-type", SBOM, reference, f"sbom.json:{SBOM}", cwd=tmp_path)
+    assert "has 1 SBOM attached, 0 of them signed" in refused(publisher.verify(reference))
+
+
+def test_the_signed_sbom_of_another_image_does_not_count(publisher: Publisher, reference: str, tmp_path: Path) -> None:
+    """Whoever may push can list it as a referrer; its own `subject` tells."""
+    first = publisher.push(reference)["manifest"]
+    (sbom,) = publisher.referrers(reference, SBOM)
+    second = publisher.push(reference)["manifest"]
+    listed = f"{repository_of(reference)}:sha256-{second.removeprefix('sha256:')}"  # where a registry of OCI 1.0 lists
+    index = json.loads(publisher.run("oras", "manifest", "fetch", listed))
+    of_first = json.loads(
+        publisher.run("oras", "manifest", "fetch", "--descriptor", f"{repository_of(reference)}@{sbom}")
+    )
+    assert first != second
+    for each in index["manifests"]:
+        if each["artifactType"] == SBOM:
+            each.update(digest=of_first["digest"], size=of_first["size"])
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    publisher.run("oras", "manifest", "push", listed, tmp_path / "index.json")
+    assert publisher.referrers(reference, SBOM) == [sbom]
+    assert "has 0 SBOM attached" in refused(publisher.verify(reference))
+
+
+def test_an_sbom_of_another_image_is_not_attached(publisher: Publisher, reference: str, tmp_path: Path) -> None:
+    publisher.push(reference)
+    (tmp_path / "sbom.json").write_text(sbom_of(f"sha256:{'0' * 64}"))
+    error = refused(publisher("attach", reference, tmp_path / "sbom.json", "--key", publisher.key), 65)
+    assert "run scripts/sbom on it" in error
+
+
+@pytest.fixture
+def joined(publisher: Publisher, reference: str) -> Callable[[], Ran]:
+    """One name for two platforms, verified when called."""
+    parts = []
+    for architecture in ("amd64", "arm64"):
+        parts.append(f"{repository_of(reference)}:1-{architecture}")
+        publisher.push(parts[-1], architecture=architecture)
+    done = publisher("join", reference, *parts, "--key", publisher.key)
+    assert done.returncode == 0, done.stderr
+    return lambda: publisher.verify(reference)
+
+
+def test_two_platforms_under_one_name_are_verified_each(
+    publisher: Publisher, reference: str, joined: Callable[[], Ran]
+) -> None:
+    index = json.loads(publisher.run("oras", "manifest", "fetch", reference))
+    assert [each["platform"]["architecture"] for each in index["manifests"]] == ["amd64", "arm64"]
+    done = joined()
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3), done.stderr
+
+
+def test_a_missing_sbom_of_one_platform_is_noticed(
+    publisher: Publisher, reference: str, joined: Callable[[], Ran]
+) -> None:
+    (digest,) = publisher.referrers(f"{repository_of(reference)}:1-arm64", SBOM)
+    publisher.run("oras", "manifest", "delete", "--force", f"{repository_of(reference)}@{digest}")
+    assert "has 0 SBOM attached" in refused(joined())
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("org.opencontainers.image.revision", "0" * 40),
+        ("org.opencontainers.image.revision", ""),
+        ("org.opencontainers.image.base.digest", ""),
+    ],
+)
+def test_an_image_that_does_not_say_from_what_it_was_built_is_not_signed(
+    publisher: Publisher, reference: str, tmp_path: Path, label: str, value: str
+) -> None:
+    oci_image(tmp_path / "image.tar", layer(file=b""), labels=LABELS | {label: value})
+    refused(publisher("push", tmp_path / "image.tar", reference, "--key", publisher.key), 65)
+    assert "no signatures found" in refused(publisher.verify(reference))
+
+
+def test_what_is_no_image_and_a_registry_that_is_not_there_get_one_line(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "image.tar").write_bytes(b"")
+    refused(publisher("push", tmp_path / "image.tar", "localhost:1/a:1", "--key", publisher.key), 65)
+    refused(publisher.verify("localhost:1/a:1"), 69)
+
+
+def test_a_tool_that_is_missing_is_named(publisher: Publisher, reference: str, tmp_path: Path) -> None:
+    done = script("publish", "verify", reference, "--key", publisher.public, environment={"PATH": str(tmp_path)})
+    assert "apt-get install cosign oras" in refused(done, 69)
