@@ -1,0 +1,192 @@
+"""deploy/kubernetes: built by kustomize, judged by the API's own schemas, and by what must fit together."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pod_security import violations
+from throwaway import DEPLOY, TOOLS, debian_package, require, run, venv
+
+TREE = DEPLOY / "kubernetes"
+ROOTS = ["base", "overlays/gpu", "training", "overlays/training-gpu"]
+Manifest = dict[str, Any]
+
+
+@functools.cache
+def kustomize() -> tuple[str, ...]:
+    """The program, or kubectl, which holds it; Debian's package where neither is there."""
+    for command in (("kustomize", "build"), ("kubectl", "kustomize")):
+        if shutil.which(command[0]):
+            return command
+    return (str(debian_package("kustomize") / "usr" / "bin" / "kustomize"), "build")
+
+
+def schema_refuses(folder: Path, scratch: Path) -> str:
+    """What kustomize or kubernetes-validate --strict says against the folder; "" for nothing."""
+    built = run(*kustomize(), folder)
+    if built.returncode != 0:
+        return built.stdout
+    file = scratch / "built.yaml"
+    file.write_text(built.stdout)
+    validate = venv("checks", TOOLS / "checks.txt") / "kubernetes-validate"
+    judged = run(validate, "--strict", file)
+    return judged.stdout if judged.returncode != 0 else ""
+
+
+@functools.cache
+def objects(root: str) -> tuple[Manifest, ...]:
+    return tuple(yaml.safe_load_all(require(*kustomize(), TREE / root)))
+
+
+def the(kind: str, root: str) -> Manifest:
+    (found,) = [manifest for manifest in objects(root) if manifest["kind"] == kind]
+    return found
+
+
+def workload(root: str) -> Manifest:
+    return the("Job" if "training" in root else "Deployment", root)
+
+
+def pod(root: str) -> Manifest:
+    spec: Manifest = workload(root)["spec"]["template"]["spec"]
+    return spec
+
+
+def container(root: str) -> Manifest:
+    (only,) = pod(root)["containers"]
+    return dict(only)
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_every_manifest_fits_its_schema(root: str, tmp_path: Path) -> None:
+    assert schema_refuses(TREE / root, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("root", "file", "right", "wrong"),
+    [
+        ("base", "base/deployment.yaml", "readOnlyRootFilesystem", "readOnlyRootFileSystem"),
+        ("base", "base/deployment.yaml", "replicas: 1", "replicas: one"),
+        ("base", "base/volumes.yaml", "accessModes: [ReadWriteOnce]", "accessModes: ReadWriteOnce"),
+        ("base", "base/network-policy.yaml", "podSelector:", "podSelectors:"),
+        ("training", "training/job.yaml", "subdomain:", "subDomain:"),
+        ("training", "training/kustomization.yaml", "all_reduce.py", "missing.py"),
+    ],
+)
+def test_a_broken_manifest_is_refused(tmp_path: Path, root: str, file: str, right: str, wrong: str) -> None:
+    assert schema_refuses(broken_tree(tmp_path, file, right, wrong) / root, tmp_path) != ""
+
+
+def test_a_patch_that_finds_nothing_leaves_the_gpu_out(tmp_path: Path) -> None:
+    """kustomize says nothing of it, so that the limit itself is looked for below."""
+    broken = broken_tree(tmp_path, "overlays/gpu/kustomization.yaml", "name: workstation", "name: workstations")
+    assert "nvidia.com/gpu" not in require(*kustomize(), broken / "overlays/gpu")
+
+
+def broken_tree(scratch: Path, file: str, right: str, wrong: str) -> Path:
+    copy = scratch / "kubernetes"
+    shutil.copytree(TREE, copy)
+    text = (copy / file).read_text()
+    assert right in text
+    (copy / file).write_text(text.replace(right, wrong))
+    return copy
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_restricted_namespace_takes_the_pods(root: str) -> None:
+    labels = the("Namespace", root)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert list(violations(pod(root))) == []
+    assert pod(root)["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        ({"hostNetwork": True}, "hostNetwork"),
+        ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, "volume root: hostPath"),
+        ({"securityContext": {"runAsNonRoot": True}}, "container a: no seccomp profile"),
+        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, "container a: may run as root"),
+        ({"containers": [{"name": "a"}]}, "container a: may gain privileges"),
+        ({"containers": [{"name": "a", "securityContext": {"privileged": True}}]}, "container a: privileged"),
+        ({"containers": [{"name": "a", "securityContext": {}}]}, "container a: keeps capabilities"),
+        ({"containers": [{"name": "a", "ports": [{"hostPort": 1}]}]}, "container a: binds a port of the node"),
+    ],
+)
+def test_what_the_restricted_profile_forbids_is_seen(broken: Manifest, named: str) -> None:
+    fine = {
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {"name": "a", "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
+        ],
+    }
+    assert list(violations(fine)) == []
+    assert named in list(violations({**fine, **broken}))
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_gpu_is_asked_for_where_the_overlay_says_so(root: str) -> None:
+    gpus = container(root)["resources"]["limits"].get("nvidia.com/gpu", 0)
+    assert gpus == (1 if "gpu" in root else 0)
+    tolerated = [toleration["key"] for toleration in pod(root).get("tolerations", [])]
+    assert tolerated == (["nvidia.com/gpu"] if "gpu" in root else [])
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_shared_memory_is_enough_for_data_loader_workers(root: str) -> None:
+    (name,) = [mount["name"] for mount in container(root)["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+    (volume,) = [volume for volume in pod(root)["volumes"] if volume["name"] == name]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_the_image_is_one_name_to_change(root: str) -> None:
+    assert container(root)["image"] == "registry.example.com/torch-workstation:0.1.0"
+
+
+def test_nobody_in_the_cluster_reaches_the_lab() -> None:
+    policy = the("NetworkPolicy", "base")["spec"]
+    labels = workload("base")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert "Ingress" in policy["policyTypes"]
+    assert not policy.get("ingress")
+    assert not [manifest for manifest in objects("base") if manifest["kind"] in ("Service", "Ingress")]
+
+
+@pytest.mark.parametrize("root", ["base", "training"])
+def test_the_metadata_service_is_out_of_reach(root: str) -> None:
+    policy = the("NetworkPolicy", root)["spec"]
+    blocks = [to["ipBlock"] for rule in policy["egress"] for to in rule.get("to", []) if "ipBlock" in to]
+    assert "Egress" in policy["policyTypes"]
+    assert "169.254.0.0/16" in next(block for block in blocks if block["cidr"] == "0.0.0.0/0")["except"]
+
+
+def test_the_nodes_of_a_job_find_and_reach_each_other() -> None:
+    job, service, policy = (the(kind, "training") for kind in ("Job", "Service", "NetworkPolicy"))
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert job["spec"]["completionMode"] == "Indexed"
+    assert service["spec"]["clusterIP"] == "None"
+    assert pod("training")["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    for selector in (policy["spec"]["podSelector"], policy["spec"]["ingress"][0]["from"][0]["podSelector"]):
+        assert selector["matchLabels"].items() <= labels.items()
+    rendezvous = environment()["RENDEZVOUS"].partition(":")[0]
+    assert rendezvous == f"{job['metadata']['name']}-0.{service['metadata']['name']}"
+
+
+def test_torchrun_waits_for_as_many_nodes_as_the_job_starts() -> None:
+    job = the("Job", "training")["spec"]
+    assert environment()["NNODES"] == str(job["completions"]) == str(job["parallelism"])
+
+
+def environment(root: str = "training") -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container(root)["env"] if "value" in entry}
+
+
+def test_each_gpu_gets_a_process() -> None:
+    assert environment("overlays/training-gpu") == environment() | {"NPROC_PER_NODE": "gpu"}
