@@ -1,0 +1,108 @@
+"""`scripts/repull` counts what changed and nothing else, wherever the two images are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import zstandard
+from project import script
+from registry import layer, oci_image, path_with_tools, running_registry
+
+BASE, TORCH, LAB = layer(base=os.urandom(2000)), layer(torch=os.urandom(30_000)), layer(lab=os.urandom(4000))
+NEW_LAB = layer(lab=os.urandom(5000))
+KEPT = f"{'kept':>13}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same two images, of which only the last layer differs, at three places."""
+
+    layouts: list[str]
+    registry: list[str]
+    engine: list[str]
+    environment: dict[str, str]
+
+    def compare(self, old: str, new: str) -> list[str]:
+        done = script("repull", old, new, environment=self.environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("repull")
+    environment = {"PATH": path_with_tools()}
+    layouts, references = [], []
+    with running_registry(folder, environment["PATH"]) as registry:
+        for tag, last in (("old", LAB), ("new", NEW_LAB)):
+            layouts.append(str(folder / f"{tag}.tar"))
+            references.append(f"{registry.address}/test/repull-{uuid.uuid4().hex[:8]}:{tag}")
+            digest = oci_image(Path(layouts[-1]), BASE, TORCH, last)["manifest"]
+            command = ["oras", "copy", "--from-oci-layout", f"{layouts[-1]}@{digest}", references[-1]]
+            subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
+        images = [pulled(reference) for reference in references]
+        try:
+            yield Pair(layouts, references, images, environment)
+        finally:
+            subprocess.run(["docker", "image", "rm", *images], check=True, capture_output=True)
+
+
+def pulled(reference: str) -> str:
+    """Into the engine, under a name of its own: the reference still means the registry's."""
+    name = f"torch-workstation-test:{uuid.uuid4().hex[:8]}"
+    for command in (["pull", "--quiet", reference], ["tag", reference, name], ["image", "rm", reference]):
+        subprocess.run(["docker", *command], check=True, capture_output=True)
+    return name
+
+
+def expected(size: int) -> list[str]:
+    return [
+        f"{KEPT}  step 1",
+        f"{KEPT}  step 2",
+        f"{size / 1e6:>10.2f} MB  step 3",
+        f"{size / 1e6:.2f} MB in 1 of 3 layers",
+    ]
+
+
+def test_between_two_releases_only_the_changed_layer_is_pulled(pair: Pair) -> None:
+    assert pair.compare(*pair.layouts) == expected(len(NEW_LAB))
+
+
+def test_a_registry_is_read_without_pulling(pair: Pair) -> None:
+    assert pair.compare(*pair.registry) == expected(len(NEW_LAB))
+
+
+def test_the_engines_layer_is_weighed_as_a_release_would_pack_it(pair: Pair) -> None:
+    assert pair.compare(*pair.engine) == expected(len(zstandard.compress(NEW_LAB)))
+
+
+def test_an_image_of_the_engine_is_compared_with_a_release(pair: Pair) -> None:
+    assert pair.compare(pair.engine[0], pair.layouts[1]) == expected(len(NEW_LAB))
+    assert pair.compare(pair.layouts[0], pair.engine[1]) == expected(len(zstandard.compress(NEW_LAB)))
+
+
+def test_the_same_image_again_costs_nothing(pair: Pair) -> None:
+    assert pair.compare(pair.layouts[0], pair.layouts[0])[-1] == "0.00 MB in 0 of 3 layers"
+
+
+def test_a_layer_below_that_changed_is_pulled_alone(pair: Pair, tmp_path: Path) -> None:
+    """Layers are told by content, not by what lies under them: a torch upgrade leaves JupyterLab's where it is."""
+    upgraded = layer(torch=os.urandom(40_000))
+    oci_image(tmp_path / "new.tar", BASE, upgraded, LAB)
+    lines = pair.compare(pair.layouts[0], str(tmp_path / "new.tar"))
+    assert [line.startswith(KEPT) for line in lines[:-1]] == [True, False, True]
+    assert lines[-1] == f"{len(upgraded) / 1e6:.2f} MB in 1 of 3 layers"
+
+
+@pytest.mark.parametrize(("name", "code"), [("localhost:1/none:1", 66), ("garbage.tar", 65)])
+def test_what_cannot_be_compared_gets_one_line(pair: Pair, tmp_path: Path, name: str, code: int) -> None:
+    (tmp_path / "garbage.tar").write_bytes(b"garbage")
+    new = str(tmp_path / name) if name.endswith(".tar") else name
+    done = script("repull", pair.layouts[0], new, environment=pair.environment)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
