@@ -105,9 +105,7 @@ def as_skypilot_starts(image: str, task: Task, command: str, given: dict[str, st
     """With the task's own options for `docker run`, and its files."""
     options = dict(option.removeprefix("--").split("=", 1) for option in task["run_options"])
     name, value = options["env"].split("=")
-    mounts = {
-        str(ROOT / local): {"bind": remote, "mode": "ro"} for remote, local in (task["file_mounts"] or {}).items()
-    }
+    mounted = (task["file_mounts"] or {}).items()
     return run(
         image,
         *("-c", command),
