@@ -49,6 +49,7 @@ CHAPTERS = (
     Chapter(17, "tuning", "Evaluation and hyper-parameter search", "A2 §2.6, §9.5"),
     Chapter(18, "compression", "Pruning, quantisation, distillation", "A2 §2.8, §9.5"),
     Chapter(19, "deployment", "From a notebook to a service", "A2 §2.7"),
+    Chapter(20, "distributed", "Distributed training", "A1 §2.3, §3.2, §9.3; A2 §2.4, §3.2, §9.3"),
     Chapter(21, "profiling", "Profiling and TensorBoard", "A2 §7.2"),
 )
 
