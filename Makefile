@@ -147,9 +147,17 @@ reproduce: .env venv ## build it twice from nothing and compare, to the bit
 sbom: venv build ## dist/sbom.cdx.json: the Python and Debian packages in the image (CycloneDX)
 	@python scripts/sbom torch-workstation:local dist/sbom.cdx.json
 
+.PHONY: audit
+audit: venv build ## known flaws of what is in the image; asks OSV and the package mirror
+	@python scripts/audit torch-workstation:local
+
 .PHONY: supply-check
 supply-check: venv build ## SBOM, signing, advisories, bytes to pull: each seen to fail on something broken
 	@pytest tests/supply
+
+.PHONY: bench-gpu
+bench-gpu: ## pre-training speed on this machine's GPU, with the Python and PyTorch that are here; DRY=--dry-run without one
+	@PATH="$${PATH#$(CURDIR)/$(BIN):}" scripts/bench-gpu $(DRY)
 
 .PHONY: venv
 venv:
