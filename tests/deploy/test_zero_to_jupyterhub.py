@@ -1,0 +1,62 @@
+"""Values for the Zero to JupyterHub chart: the pods that KubeSpawner makes of them fit the API's schema.
+
+Not run here: the chart itself, which no package index offers, and a cluster.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from throwaway import DEPLOY, TOOLS, run, venv
+
+VALUES = DEPLOY / "jupyterhub" / "zero-to-jupyterhub.yaml"
+Pod = dict[str, Any]
+
+
+def spawn(values: Path) -> tuple[bool, str]:
+    made = run(venv("checks", TOOLS / "checks.txt") / "python", TOOLS / "spawn_pod.py", values)
+    return made.returncode == 0, made.stdout
+
+
+@functools.cache
+def pods() -> list[Pod]:
+    """On the CPU, and with a GPU."""
+    made, said = spawn(VALUES)
+    assert made, said
+    read: list[Pod] = json.loads(said.splitlines()[-1])
+    return read
+
+
+def test_the_pods_fit_their_schema(tmp_path: Path) -> None:
+    file = tmp_path / "pods.yaml"
+    file.write_text(yaml.safe_dump_all(pods()))
+    judged = run(venv("checks", TOOLS / "checks.txt") / "kubernetes-validate", "--strict", file)
+    assert judged.returncode == 0, judged.stdout
+    file.write_text(file.read_text().replace("sizeLimit", "sizeLimits"))
+    assert run(venv("checks", TOOLS / "checks.txt") / "kubernetes-validate", "--strict", file).returncode != 0
+
+
+def test_the_images_own_entry_point_meets_the_hub() -> None:
+    """A `command` would replace it; as an argument it knows the single-user server by this name."""
+    for pod in pods():
+        (container,) = pod["spec"]["containers"]
+        assert "command" not in container
+        assert container["args"] == ["jupyterhub-singleuser"]
+        assert container["securityContext"] == {"runAsUser": 1000, "allowPrivilegeEscalation": False}
+
+
+def test_one_profile_asks_for_a_gpu() -> None:
+    limits = [pod["spec"]["containers"][0]["resources"]["limits"] for pod in pods()]
+    assert [limit.get("nvidia.com/gpu") for limit in limits] == [None, "1"]
+
+
+def test_a_profile_with_a_misspelled_setting_is_seen(tmp_path: Path) -> None:
+    broken = tmp_path / "values.yaml"
+    broken.write_text(VALUES.read_text().replace("extra_resource_limits", "extra_resources_limits"))
+    made, said = spawn(broken)
+    assert not made
+    assert "extra_resources_limits" in said
