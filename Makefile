@@ -55,6 +55,10 @@ engine:
 build: .env
 	@docker compose build
 
+.PHONY: cluster
+cluster: build ## a head and NODES=2 more nodes on this host train JOB='examples run cnn …'
+	@docker compose --project-directory . --file compose/cluster.yml up --scale node=$${NODES:-2}
+
 .PHONY: devel
 devel: .env ## the image with nvcc: IMAGE=torch-workstation:devel
 	@TARGET=devel IMAGE=torch-workstation:devel docker compose build
@@ -62,7 +66,7 @@ devel: .env ## the image with nvcc: IMAGE=torch-workstation:devel
 # ------------------------------------------------------------------------------------------------------------- checking
 
 .PHONY: test
-test: unit image torch browser ## every test of the image; `make faults` tests the judge
+test: unit image torch cluster-test browser ## every test of the image; `make faults` tests the judge
 
 .PHONY: unit
 unit: venv ## tests that need no Docker
@@ -87,6 +91,14 @@ seeds: build ## each chapter's promise with five seeds: a quarter of an hour
 course: venv build ## every notebook, run through the Lab's server
 	@pytest tests/course
 
+.PHONY: cluster-test
+cluster-test: venv build ## a cluster of containers survives the commonest faults; `make cluster-faults` does all
+	@pytest tests/cluster -m 'not slow'
+
+.PHONY: cluster-faults
+cluster-faults: venv build ## every fault three times; writes docs/benchmarks/faults.md. Takes an hour
+	@pytest tests/cluster --repeats 3 --record docs/benchmarks/faults.md
+
 .PHONY: browser
 browser: venv build ## the Lab in a real Chromium, from a container of its own
 	@pytest tests/browser
@@ -108,7 +120,7 @@ screenshot: venv build ## take README's picture again
 	@pytest tests/browser -k run_all --screenshot docs/images/lab.png
 
 .PHONY: lint
-lint: venv ## ruff, mypy, hadolint, shellcheck, workflow schema, lock
+lint: venv ## ruff, mypy, hadolint, shellcheck, schemas, lock
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -116,6 +128,7 @@ lint: venv ## ruff, mypy, hadolint, shellcheck, workflow schema, lock
 	@hadolint Dockerfile tests/browser/Dockerfile
 	@shellcheck $(SHELL_SCRIPTS)
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema --builtin-schema vendor.renovate renovate.json
 	@scripts/lock --check
 
 .PHONY: format
