@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from workstation.errors import SettingError
 from workstation.llm.data import supervised
 from workstation.llm.model import IGNORED, Cache, Decoder, build
-from workstation.llm.pretrain import pretrain
+from workstation.llm.pretrain import decoder, pretrain
 from workstation.llm.sample import PromptTooLongError, Sampling, generate
 from workstation.llm.settings import PRESETS, Recipe, Shape
 from workstation.training.settings import Settings
@@ -113,6 +113,26 @@ def test_levers_for_memory_change_neither_loss_nor_gradient(device: torch.device
         model(drawn(device), drawn(device, seed=1)).backward()
     for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["124m", "8b"])
+def test_a_presets_training_pass_is_one_graph_for_the_compiler(name: str) -> None:
+    preset = PRESETS[name]
+    recipe = dataclasses.replace(preset.recipe, batch=2, accumulate=1)
+    small = dataclasses.replace(preset, shape=dataclasses.replace(SHAPE, tied=preset.shape.tied), recipe=recipe)
+    model, plain = decoder(small, torch.device("cpu")), decoder(small, torch.device("cpu"))
+    plain.load_state_dict(model.state_dict())
+    # The tracing of torch.compile without its code generation, which takes a CPU half a minute.
+    model.compile(backend="aot_eager", fullgraph=True, dynamic=False)
+    tokens = drawn(torch.device("cpu"), rows=2)
+    losses = []
+    for each in (model, plain):
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "mixed"):
+            losses.append(each(tokens, tokens))
+        losses[-1].backward()
+    torch.testing.assert_close(*losses, rtol=1e-2, atol=1e-2)
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0.1, atol=0.01)
 
 
 def test_one_head_of_keys_for_each_head_is_the_same_as_grouped_ones_repeated(device: torch.device) -> None:

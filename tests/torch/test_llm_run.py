@@ -110,13 +110,32 @@ def test_a_stopped_run_goes_on_to_the_same_bits(data: Data, tmp_path: Path, at: 
 def test_a_run_keeps_what_is_needed_to_use_it_without_its_data(finished: Run, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(finished.directory, moved)
-    run = Run.stopped(moved, "cpu")
+    run = Run.stopped(moved, CPU)
     assert run.preset == finished.preset
     assert run.tokenizer.fingerprint == finished.tokenizer.fingerprint
     rows = Rows(finished.data, VALIDATION, 32)
     report = json.loads((moved / "metrics.json").read_text())
     again = evaluate.score(run.trained(), rows, run.tokenizer.byte_lengths(), run.settings, size=4)
     assert again.loss == pytest.approx(report["validation_loss"], rel=1e-6)
+
+
+def test_a_run_cut_short_goes_on_to_the_same_result_and_the_whole_curve(
+    data: Data, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workstation.llm.run.CHECKPOINT_SECONDS", 0)
+    run = Run.new(SMALL, data, finished.settings, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr("workstation.llm.run.NoGarbage", lambda: Stop(at=6))
+        with pytest.raises(KeyboardInterrupt):
+            run.train()
+    assert not (run.directory / "metrics.json").exists()
+    report = Run.stopped(run.directory, CPU).train()
+    for kept in ("metrics.json", "validation.json"):
+        told, straight = (json.loads((each.directory / kept).read_text()) for each in (run, finished))
+        for number in ("training_loss", "validation_loss", "losses"):
+            assert told.get(number) == straight.get(number)
+    assert len(json.loads((run.directory / "validation.json").read_text())["losses"]) == 2
+    assert report["seed"] == 0
 
 
 def test_a_run_that_was_never_trained_is_no_model(data: Data, tmp_path: Path) -> None:
@@ -316,6 +335,14 @@ def test_from_poems_to_a_sample(tmp_path: Path, llm) -> None:
     said = llm("sample", tmp_path / "run", "床前", "--tokens", 8).out
     assert said.startswith("床前")
     assert said == llm("sample", tmp_path / "run", "床前", "--tokens", 8).out
+
+
+def test_measuring_a_gpu_needs_nothing_but_torch_and_numpy() -> None:
+    probe = """if True:
+        import sys
+        sys.modules.update(dict.fromkeys(("tokenizers", "datasets", "transformers", "tqdm", "rich", "tensorboard")))
+        import workstation.llm.pretrain, workstation.llm.watch"""
+    assert subprocess.run([sys.executable, "-c", probe], check=False, timeout=60).returncode == 0
 
 
 def test_help_imports_no_torch() -> None:

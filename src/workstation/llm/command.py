@@ -1,4 +1,4 @@
-"""`workstation llm prepare | pretrain | evaluate | sample`. No torch before a run: `--help` must be instant."""
+"""`workstation llm prepare | pretrain | evaluate | sample`, and what `onward` adds. No torch before a run: `--help` must be instant."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import argparse
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workstation.errors import SettingError
+from workstation.llm import onward
 from workstation.llm.settings import PRESETS, Preset, preset
 
 if TYPE_CHECKING:
     from workstation.llm.data import Data
     from workstation.llm.evaluate import Score
+    from workstation.llm.run import Run
 
-SUMMARY = "train a language model of your own: prepare text, pre-train, evaluate, sample"
+SUMMARY = "train a language model of your own: prepare text, pre-train, fine-tune, evaluate, export, serve"
 CORPORA = "`code` (Python's own library), `poems`, a directory of text files, or hub:OWNER/NAME"
 
 
@@ -38,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--amp", action="store_true", help="bfloat16 products on a CPU too, where it has them (AMX)")
     training.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/llm-PRESET/001, …")
     training.add_argument("--resume", type=Path, metavar="DIR", help="go on with the stopped run in DIR")
+    training.add_argument("--shard", action="store_true", help="under torchrun: FSDP2 instead of DDP")
     _add_device(training)
 
     evaluating = _action(
@@ -58,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _add_device(sampling)
 
+    onward.add_actions(partial(_action, commands), _add_device)
+
 
 def prepare(arguments: argparse.Namespace) -> int:
     """Write the data and say what they are."""
@@ -77,25 +83,23 @@ def prepare(arguments: argparse.Namespace) -> int:
 
 
 def pretrain(arguments: argparse.Namespace) -> int:
-    """Train, keep the run, and say how good it became."""
-    from workstation.llm.data import Data
-    from workstation.llm.run import Run, must_fit, settings
-    from workstation.training import device
-
+    """Train, keep the run, and say how good it became. Under torchrun, rank 0 speaks for all."""
     if arguments.resume:
         _refuse_new_settings(arguments)
-        run = Run.stopped(arguments.resume, arguments.device)
-    else:
-        chosen, on = _adjusted(preset(arguments.preset), arguments), device.choose(arguments.device)
-        must_fit(chosen, on)  # before minutes go into preparing data for it
-        data = Data(arguments.data) if arguments.data else _default_data(chosen)
-        told = settings(chosen, on, arguments.seed or 0, arguments.amp)
-        run = Run.new(chosen, data, told, arguments.out)
-    try:
-        report = run.train()
-    except KeyboardInterrupt:
-        print(f"\nworkstation: stopped. To go on: workstation llm pretrain --resume {run.directory}", file=sys.stderr)
-        raise
+    chosen = _adjusted(preset(arguments.preset), arguments)
+    from workstation.training import distributed
+    from workstation.training.preemption import stoppable
+
+    with stoppable(), distributed.joined(arguments.device) as on:
+        run = _run(chosen, arguments, on)
+        try:
+            report = run.train()
+        except KeyboardInterrupt:
+            again = f"workstation llm pretrain --resume {run.directory}"
+            print(f"\nworkstation: stopped. To go on: {again}", file=sys.stderr)
+            raise
+        if distributed.rank() != 0:
+            return 0
     _show(
         f"{report['preset']['name']}, {report['parameters']:,} parameters, on {report['device']}",
         {name: report[name] for name in ("training_loss", "validation_loss", "perplexity", "bits_per_byte")}
@@ -106,13 +110,27 @@ def pretrain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _run(chosen: Preset, arguments: argparse.Namespace, on: Any) -> Run:
+    from workstation.llm.data import Data
+    from workstation.llm.run import Run, must_fit, settings
+    from workstation.training import distributed
+
+    if arguments.resume:
+        return Run.stopped(arguments.resume, on, arguments.shard)
+    must_fit(chosen, on)  # before minutes go into preparing data for it
+    told = settings(chosen, on, arguments.seed or 0, arguments.amp, arguments.shard)
+    directory = arguments.data or distributed.from_first(lambda: _default_data(chosen).directory)
+    return Run.new(chosen, Data(directory), told, arguments.out)
+
+
 def evaluate(arguments: argparse.Namespace) -> int:
     """Every rung from knowing nothing to the trained model, on the same targets."""
     from workstation.llm import evaluate as measures
     from workstation.llm.data import VALIDATION, Data, Rows
     from workstation.llm.run import Run
+    from workstation.training import device
 
-    run = Run.stopped(arguments.model, arguments.device)
+    run = Run.stopped(arguments.model, device.choose(arguments.device))
     data = Data(arguments.data) if arguments.data else run.data
     data.must_fit(run.tokenizer)
     rows = Rows(data, VALIDATION, run.preset.shape.context)
@@ -145,10 +163,11 @@ def sample(arguments: argparse.Namespace) -> int:
     """The prompt and what the model makes of it, as it comes."""
     from workstation.llm.run import Run
     from workstation.llm.sample import Sampling, generate, text
+    from workstation.training import device
 
     if arguments.temperature < 0:
         raise SettingError(f"--temperature {arguments.temperature}", remedy="Choose 0 or more.")
-    run = Run.stopped(arguments.model, arguments.device)
+    run = Run.stopped(arguments.model, device.choose(arguments.device))
     tokenizer = run.tokenizer
     told = Sampling(arguments.tokens, arguments.temperature, seed=arguments.seed)
     answer = text(generate(run.trained(), tokenizer.encode(arguments.prompt), told), tokenizer)

@@ -22,8 +22,9 @@ from workstation.llm.pretrain import NAME, decoder, pretrain
 from workstation.llm.settings import Preset
 from workstation.llm.tokens import FILE, Tokenizer
 from workstation.llm.watch import NoGarbage, Speed, Validation
-from workstation.training import device, rundir
+from workstation.training import device, distributed, rundir
 from workstation.training.checkpoint import Checkpoints
+from workstation.training.loop import Hook
 from workstation.training.progress import ProgressBar
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
@@ -45,20 +46,23 @@ class Run:
 
     @classmethod
     def new(cls, preset: Preset, data: Data, settings: Settings, out: Path | None) -> Run:
-        """The vocabulary is the data's. Raises MemoryTooSmallError before anything is written."""
-        shape = dataclasses.replace(preset.shape, vocabulary=data.about.vocabulary)
-        run = cls(dataclasses.replace(preset, shape=shape), data, settings, rundir.create(f"llm-{preset.name}", out))
-        shutil.copy(data.directory / FILE, run.directory / FILE)
-        rundir.write_json(run.directory / ABOUT, run._choices())
-        return run
+        """A directory of its own, made by rank 0. The vocabulary is the data's."""
+        preset = dataclasses.replace(preset, shape=dataclasses.replace(preset.shape, vocabulary=data.about.vocabulary))
+
+        def begin() -> Path:
+            directory = rundir.create(f"llm-{preset.name}", out)
+            shutil.copy(data.directory / FILE, directory / FILE)
+            rundir.write_json(directory / ABOUT, cls(preset, data, settings, directory)._choices())
+            return directory
+
+        return cls(preset, data, settings, distributed.from_first(begin))
 
     @classmethod
-    def stopped(cls, directory: Path, on: str) -> Run:
-        """The run that `directory` holds. Its own settings count; only the device may be another."""
+    def stopped(cls, directory: Path, on: torch.device, shard: bool = False) -> Run:
+        """The run that `directory` holds. Its own settings count; only where it runs may be another."""
         kept = about(directory)
-        chosen = device.choose(on)
         preset = Preset.from_dict(kept["preset"])
-        return cls(preset, Data(Path(kept["data"])), settings(preset, chosen, kept["seed"], kept["amp"]), directory)
+        return cls(preset, Data(Path(kept["data"])), settings(preset, on, kept["seed"], kept["amp"], shard), directory)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -84,11 +88,10 @@ class Run:
         model = decoder(self.preset, self.settings.device)
         if self.settings.device.type == "cuda":
             model.compile(dynamic=False)  # a CPU never earns the minutes back
-        # The curve before the checkpoint: a checkpoint's epochs are then always in it.
-        hooks = [
-            speed, NoGarbage(), curve, Checkpoints(self.directory, CHECKPOINT_SECONDS), TensorBoardLog(self.directory),
-            ProgressBar(),
-        ]  # fmt: skip
+        # The curve before the checkpoint: the epochs of a checkpoint are then always in it.
+        hooks: list[Hook] = [speed, NoGarbage(), curve, Checkpoints(self.directory, CHECKPOINT_SECONDS)]
+        if distributed.rank() == 0:
+            hooks += [TensorBoardLog(self.directory), ProgressBar()]
         losses = pretrain(model, batches, recipe, self.settings, hooks)
         whole = evaluate.score(model, validation, lengths, self.settings, size=recipe.micro_batch)
         report = self._choices() | {
@@ -103,7 +106,8 @@ class Run:
             "mfu_formula": mfu.FORMULA,
             "seconds": round(time.perf_counter() - began, 1),
         }
-        rundir.write_json(self.directory / METRICS, report)
+        if distributed.rank() == 0:
+            rundir.write_json(self.directory / METRICS, report)
         return report
 
     def untrained(self) -> Decoder:
@@ -128,13 +132,14 @@ class Run:
             "device": device.describe(self.settings.device),
             "seed": self.settings.seed,
             "amp": self.settings.amp,
+            "processes": distributed.size(),
         }
 
 
-def settings(preset: Preset, chosen: torch.device, seed: int, amp: bool) -> Settings:
+def settings(preset: Preset, on: torch.device, seed: int, amp: bool, shard: bool = False) -> Settings:
     """Mixed precision is a GPU's; on a CPU only who asks for it gets it."""
     mixed = preset.recipe.precision == "mixed"
-    return Settings(chosen, seed, amp=mixed and (amp or chosen.type == "cuda"))
+    return Settings(on, seed, amp=mixed and (amp or on.type == "cuda"), shard=shard)
 
 
 def about(directory: Path) -> dict[str, Any]:
@@ -149,10 +154,12 @@ def about(directory: Path) -> dict[str, Any]:
     return kept
 
 
-def must_fit(preset: Preset, chosen: torch.device) -> None:
-    """MemoryTooSmallError where the device has not the memory; a CPU whose memory is not known is trusted."""
-    if chosen.type == "cuda":
-        memory.must_fit(preset, torch.cuda.get_device_properties(chosen).total_memory, device.describe(chosen))
+def must_fit(preset: Preset, on: torch.device) -> None:
+    """MemoryTooSmallError where the device has not the memory. Of several that share the work, none is asked."""
+    if distributed.size() > 1:
+        return
+    if on.type == "cuda":
+        memory.must_fit(preset, torch.cuda.get_device_properties(on).total_memory, device.describe(on))
         return
     available = cgroup.memory_limit() or cgroup.memory_total()
     if available is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from typing import TYPE_CHECKING
 
 from workstation.errors import WorkstationError
 from workstation.training.atomic import write_whole
+
+if TYPE_CHECKING:
+    import tokenizers  # at run time where it is needed alone: measuring a GPU's speed takes no text
 
 FILE = "tokenizer.json"
 # Known to every tokenizer here, in this order: the numbers are the same in all of them.
@@ -35,6 +36,9 @@ class Tokenizer:
     @classmethod
     def learn(cls, texts: Iterable[str], vocabulary: int) -> Tokenizer:
         """Merge the most frequent neighbours until there are `vocabulary` tokens, or nothing occurs twice."""
+        import tokenizers
+        from tokenizers import decoders, models, pre_tokenizers, trainers
+
         backend = tokenizers.Tokenizer(models.BPE())
         # GPT-2's split: words with the space before them, digits, signs. No merge crosses from one to the next.
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -51,6 +55,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: Path) -> Tokenizer:
+        import tokenizers
+
         path = directory / FILE
         try:
             return cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))

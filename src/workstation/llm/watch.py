@@ -12,6 +12,7 @@ from workstation.llm import mfu
 from workstation.llm.data import Rows
 from workstation.llm.evaluate import score
 from workstation.llm.settings import Shape
+from workstation.training import distributed
 from workstation.training.loop import Fit, Hook
 from workstation.training.rundir import write_json
 from workstation.training.settings import Settings
@@ -29,14 +30,16 @@ class Validation(Hook):
     size: int  # rows at once
     losses: list[float] = field(default_factory=list)
 
-    def start(self, fit: Fit) -> None:
-        if fit.losses:
-            self.losses[:] = json.loads(self.path.read_text())["losses"][: len(fit.losses)]
+    def start(self, fit: Fit) -> None:  # noqa: ARG002 - the hook's signature
+        if self.path.exists():
+            self.losses[:] = json.loads(self.path.read_text())["losses"]
 
     def epoch(self, fit: Fit) -> None:
         found = score(fit.model, self.rows, self.byte_lengths, self.settings, size=self.size, most=self.most)
-        self.losses.append(found.loss)
-        write_json(self.path, {"losses": self.losses})
+        # A resumed run may come again to a stretch whose checkpoint the stopped one did not live to write.
+        self.losses[len(fit.losses) - 1 :] = [found.loss]
+        if distributed.rank() == 0:  # all have read, as a sharded model needs all of them
+            write_json(self.path, {"losses": self.losses})
 
 
 @dataclass
