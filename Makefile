@@ -115,6 +115,10 @@ faults: venv build ## prove that each of imagecheck's checks can fail, on broken
 deploy-check: venv build ## what deploys the image: cloud-init, Kubernetes, SkyPilot, JupyterHub, dev container
 	@pytest tests/deploy
 
+.PHONY: lab-faults
+lab-faults: venv build ## kill, fill and starve a Lab, and see it come back; the table goes to docs/benchmarks/
+	@pytest tests/faults --record
+
 .PHONY: screenshot
 screenshot: venv build ## take README's picture again
 	@pytest tests/browser -k run_all --screenshot docs/images/lab.png

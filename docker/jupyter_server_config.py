@@ -5,6 +5,7 @@ from pathlib import Path
 from simpervisor import atexitasync
 
 from workstation import server
+from workstation.server.signatures import Signatures
 
 c = get_config()  # noqa: F821 (Jupyter runs this file with it in scope)
 home = Path.home()
@@ -24,6 +25,8 @@ c.ServerApp.quit_button = True
 c.ContentsManager.allow_hidden = False
 # The container has no trash that would outlive it.
 c.FileContentsManager.delete_to_trash = False
+# With the default store a home without room answers 500 even to opening a notebook.
+c.NotebookNotary.store_factory = Signatures.of_this_person
 
 # Ctrl-C in `docker run -it` stops at once. A kernel gets an interrupt at once, SIGTERM after half this time and SIGKILL
 # after all of it: within the 5 s promised even on a loaded machine, and the 10 s that `docker stop` waits.

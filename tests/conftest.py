@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from testcontainers.core.docker_client import DockerClient
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -33,3 +36,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest) -> str:
     return str(request.config.getoption("--workstation-image"))
+
+
+@pytest.fixture
+def volume() -> Iterator[str]:
+    """The name of a volume that is gone afterwards."""
+    name = f"torch-workstation-test-{uuid.uuid4().hex[:8]}"
+    client = DockerClient().client
+    client.volumes.create(name)
+    yield name
+    client.volumes.get(name).remove(force=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -23,13 +22,3 @@ def _image_is_built(image: str) -> None:
 def running(image: str) -> Iterator[Lab]:
     with lab(image, shm_size="1g") as started:
         yield started
-
-
-@pytest.fixture
-def volume() -> Iterator[str]:
-    """The name of a volume that is gone afterwards."""
-    name = f"torch-workstation-test-{uuid.uuid4().hex[:8]}"
-    client = DockerClient().client
-    client.volumes.create(name)
-    yield name
-    client.volumes.get(name).remove(force=True)

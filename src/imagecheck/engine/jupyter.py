@@ -90,7 +90,7 @@ class Kernel:
     def __init__(self, server: Jupyter, kernel_id: str) -> None:
         """Raises ProbeError where the server opens no websocket."""
         self._server = server
-        self._id = kernel_id
+        self.id = kernel_id
         self._session = uuid.uuid4().hex
         try:
             self._socket = websocket.create_connection(
@@ -107,7 +107,7 @@ class Kernel:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        self._server.request(f"api/kernels/{self._id}", self._server.token, method="DELETE")
+        self._server.request(f"api/kernels/{self.id}", self._server.token, method="DELETE")
 
     def execute(self, code: str, *, timeout: float) -> Executed:
         """Run a cell to its end.
