@@ -20,6 +20,14 @@ def publisher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
         yield publisher
 
 
+@pytest.fixture(scope="session")
+def published(publisher: Publisher) -> str:
+    """The reference of an image that a test only looks at."""
+    reference = f"{publisher.registry.address}/test/published:1"
+    publisher.push(reference)
+    return reference
+
+
 @pytest.fixture
 def reference(publisher: Publisher) -> str:
     """A name of its own for each test."""

@@ -9,11 +9,14 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from project import script
+from project import ROOT, script
 from registry import Registry, layer, oci_image
 
+COMMIT = subprocess.run(
+    ["git", "-C", ROOT, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+).stdout.strip()
 LABELS = {
-    "org.opencontainers.image.revision": "HEAD",
+    "org.opencontainers.image.revision": COMMIT[:7],
     "org.opencontainers.image.base.name": "base:1",
     "org.opencontainers.image.base.digest": f"sha256:{'b' * 64}",
 }

@@ -27,9 +27,8 @@ def run(publisher: Publisher, block: str, reference: str, folder: Path) -> subpr
 
 
 @pytest.mark.parametrize("block", [IN_ONE, BY_HAND], ids=["in one", "by hand"])
-def test_it_accepts_what_was_published(publisher: Publisher, reference: str, tmp_path: Path, block: str) -> None:
-    publisher.push(reference)
-    done = run(publisher, block, reference, tmp_path)
+def test_it_accepts_what_was_published(publisher: Publisher, published: str, tmp_path: Path, block: str) -> None:
+    done = run(publisher, block, published, tmp_path)
     assert done.returncode == 0, done.stderr
     if block == BY_HAND:
         assert {"sbom.cdx.json", "provenance.json"} <= {path.name for path in tmp_path.iterdir()}
