@@ -26,6 +26,7 @@ class Line:
     step: int | None
     nodes: int
     time: float
+    writer: str = ""  # the process
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Cluster:
         path = self.directory / "steps.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         parsed = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [Line(line.get("start"), line.get("step"), line["nodes"], line["time"]) for line in parsed]
+        return [
+            Line(line.get("start"), line.get("step"), line["nodes"], line["time"], line["writer"]) for line in parsed
+        ]
 
     def last_step(self) -> int:
         return max((line.step for line in self.log() if line.step is not None), default=0)
@@ -89,10 +92,10 @@ class Cluster:
         return ran.stdout + ran.stderr
 
     def wait(self, what: str, seen: Callable[[], object]) -> float:
-        """Until `seen`; how many seconds it took. AssertionError, with what the nodes printed, where it never is."""
+        """Until `seen`; how many seconds it took. AssertionError where it never is."""
         began = time.monotonic()
         while not seen():
-            assert time.monotonic() - began < SECONDS, f"not within {SECONDS} s: {what}\n{self.printed()[-6000:]}"
+            assert time.monotonic() - began < SECONDS, f"not within {SECONDS} s: {what}"
             time.sleep(POLL)
         return time.monotonic() - began
 
@@ -138,5 +141,8 @@ def cluster(image: str, directory: Path, **settings: str) -> Iterator[Cluster]:
     made = Cluster(f"torch-cluster-test-{uuid.uuid4().hex[:6]}", directory, chosen)
     try:
         yield made
+    except BaseException:
+        print(made.printed()[-8000:])
+        raise
     finally:
         made.down()

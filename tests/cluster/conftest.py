@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def record(request: pytest.FixtureRequest) -> Iterator[Record]:
-    kept = Record()
-    yield kept
-    where = request.config.getoption("--record")
-    if where is not None:
-        kept.write(where)
+def record(request: pytest.FixtureRequest) -> Record:
+    return Record(request.config.getoption("--record"))

@@ -36,21 +36,31 @@ SECONDS_A_CHECKPOINT = 1.0
 
 
 class Log(Hook):
+    """Stands before the checkpoints, so that a step after which the job is stopped is logged too."""
+
     def __init__(self, directory: Path) -> None:
         self._path = directory / "steps.jsonl"
 
-    def start(self, fit: Fit) -> None:
-        self._write(start=fit.step)
-
     def step(self, fit: Fit) -> None:
         time.sleep(SECONDS_A_STEP)
-        self._write(step=fit.step)
+        self.write(step=fit.step)
 
-    def _write(self, **what: int) -> None:
+    def write(self, **what: int) -> None:
         if distributed.rank() == 0:
-            line = {**what, "nodes": distributed.size(), "time": time.time()}
+            writer = f"{socket.gethostname()}:{os.getpid()}"
+            line = {**what, "nodes": distributed.size(), "time": time.time(), "writer": writer}
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+
+
+class LogStart(Hook):
+    """Stands behind them, to see where they have set the job to."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def start(self, fit: Fit) -> None:
+        self._log.write(start=fit.step)
 
 
 class LoseMoments(Hook):
@@ -86,7 +96,8 @@ def main(directory: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=EPOCHS * STEPS_AN_EPOCH + 1)
     batches = Batches((x, x.sum(dim=1).long() % 4), size=SIZE, augment=lambda x: x + 0.1 * torch.randn_like(x))
-    hooks: list[Hook] = [Checkpoints(directory, SECONDS_A_CHECKPOINT), Log(directory)]
+    log = Log(directory)
+    hooks: list[Hook] = [log, Checkpoints(directory, SECONDS_A_CHECKPOINT), LogStart(log)]
     if os.environ.get("LOSE_MOMENTS"):
         hooks.append(LoseMoments())
     end = End()

@@ -21,12 +21,17 @@ class Outcome:
 
 @dataclass
 class Record:
+    """Written anew after each fault, so that a long run that is stopped keeps what it has."""
+
+    page: Path | None
     outcomes: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
     expected: dict[str, str] = field(default_factory=dict)
 
     def add(self, fault: Fault, outcome: Outcome) -> None:
         self.outcomes[fault.what].append(outcome)
         self.expected[fault.what] = fault.expected
+        if self.page is not None:
+            self._write(self.page)
 
     def rows(self) -> list[str]:
         return [
@@ -36,7 +41,7 @@ class Record:
             for what, found in self.outcomes.items()
         ]
 
-    def write(self, page: Path) -> None:
+    def _write(self, page: Path) -> None:
         """Put the table between the page's markers; its prose stays."""
         head = [
             f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {len(self.outcomes)} faults.",
