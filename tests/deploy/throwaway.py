@@ -17,6 +17,7 @@ DEPLOY = ROOT / "deploy"
 TOOLS = ROOT / "tests" / "deploy" / "tools"
 CACHE = ROOT / ".cache" / "deploy"
 PATIENCE_S = 300
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # a tool is started many times: half of a start would be compiling
 
 
 class ToolError(AssertionError):
@@ -30,7 +31,7 @@ def run(
     return subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env=os.environ | dict(environment or {}),
+        env=os.environ | COMPILED | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
