@@ -1,4 +1,7 @@
-"""`workstation llm prepare | pretrain | evaluate | sample`, and what `onward` adds. No torch before a run: `--help` must be instant."""
+"""`workstation llm prepare | pretrain | evaluate | sample`; `onward` adds the rest.
+
+No torch before a run: `--help` must be instant.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def prepare(corpus: Corpus, directory: Path, vocabulary: int, tokenizer: Tokeniz
     """
     if directory.exists():
         raise SettingError(f"{directory} is there already", remedy="Choose a new directory with --out.")
-    aside = _kept_aside(corpus)  # reads all of it once: what cannot be read is known before anything is written
+    aside = kept_aside(corpus)  # reads all of it once: what cannot be read is known before anything is written
     partial = directory.with_name(f".{directory.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -76,7 +76,7 @@ def _texts(corpus: Corpus) -> Iterator[Document]:
     return (document for document in corpus.documents() if document.text.strip())
 
 
-def _kept_aside(corpus: Corpus) -> set[str]:
+def kept_aside(corpus: Corpus) -> set[str]:
     """The validation documents, by their names alone: the same ones whatever else the corpus holds."""
     names = [document.name for document in _texts(corpus)]
     if len(names) < 2:

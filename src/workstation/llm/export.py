@@ -1,0 +1,214 @@
+"""A model leaves this program: as a Hugging Face directory that anything which knows Llama loads, and as ONNX.
+
+The decoder is Llama's, its rotary pairs too (first half, second half), so weights are renamed, never permuted. Rows
+of the tables above the vocabulary, there for a GPU's tiles, stay behind: no token that does not exist can be sampled.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from workstation.errors import SettingError, WorkstationError
+from workstation.llm import library
+from workstation.llm.causal import Causal
+from workstation.llm.model import Decoder
+from workstation.llm.settings import Shape
+from workstation.llm.tokens import ASSISTANT, BOS, END, PAD, SPECIAL, USER, Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+ONNX = "model.onnx"
+ONE_FILE = 250_000_000  # parameters: Protobuf ends at 2 GB
+TOLERANCE = 1e-4  # between PyTorch's logits and onnxruntime's: sums in another order
+# Ours, then transformers': of a layer, and of the whole.
+LAYER = {
+    "attention_norm": "input_layernorm",
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.output": "self_attn.o_proj",
+    "feed_norm": "post_attention_layernorm",
+    "feed.gate": "mlp.gate_proj",
+    "feed.up": "mlp.up_proj",
+    "feed.down": "mlp.down_proj",
+}
+WHOLE = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
+# The turns of a conversation, each behind the token of who speaks; an answer is closed by END.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    f"{SPECIAL[ASSISTANT]}{{{{ message['content'] }}}}{{{{ eos_token }}}}"
+    f"{{% else %}}{SPECIAL[USER]}{{{{ message['content'] }}}}{{% endif %}}{{% endfor %}}"
+    f"{{% if add_generation_prompt %}}{SPECIAL[ASSISTANT]}{{% endif %}}"
+)
+
+
+class ExportError(WorkstationError):
+    """What was written is not what the model computes, or cannot be written. Nothing is left of it."""
+
+    exit_code = 70
+
+
+def as_llama(model: Decoder) -> PreTrainedModel:
+    """The same weights as a LlamaForCausalLM on the CPU, in their own precision."""
+    weights = {name: weight.detach().cpu() for name, weight in renamed(model).items()}
+    precision = next(iter(weights.values())).dtype
+    llama: PreTrainedModel = library.transformers().LlamaForCausalLM.from_pretrained(
+        None, config=configuration(model.shape), state_dict=weights, dtype=precision
+    )
+    return llama.eval()
+
+
+def configuration(shape: Shape) -> LlamaConfig:
+    found: LlamaConfig = library.transformers().LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=shape.context,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_base},
+        tie_word_embeddings=shape.tied,
+        bos_token_id=BOS,
+        eos_token_id=END,
+        pad_token_id=PAD,
+    )
+    return found
+
+
+def renamed(model: Decoder) -> dict[str, Tensor]:
+    """The weights by transformers' names, tables cut to the tokens that exist."""
+    names = {ours: theirs for ours, theirs in WHOLE.items() if ours != "head" or model.head is not None}
+    for layer in range(model.shape.layers):
+        names |= {f"blocks.{layer}.{ours}": f"model.layers.{layer}.{theirs}" for ours, theirs in LAYER.items()}
+    weights = {f"{names[name.removesuffix('.weight')]}.weight": weight for name, weight in model.named_parameters()}
+    for table in ("model.embed_tokens.weight", "lm_head.weight"):
+        if table in weights:
+            weights[table] = weights[table][: model.shape.vocabulary]
+    return weights
+
+
+def as_transformers(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizerBase:
+    """The same merges as transformers' tokenizer, which puts BOS before a text by itself."""
+    import tokenizers
+    from tokenizers.processors import TemplateProcessing
+
+    backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+    backend.post_processor = TemplateProcessing(single=f"{SPECIAL[BOS]} $A", special_tokens=[(SPECIAL[BOS], BOS)])
+    fast: PreTrainedTokenizerBase = library.transformers().PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=SPECIAL[BOS],
+        eos_token=SPECIAL[END],
+        pad_token=SPECIAL[PAD],
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,  # " ." is not "." in code
+    )
+    return fast
+
+
+def export(causal: Causal, directory: Path, *, onnx: bool = False) -> None:
+    """Write `directory`, which must not exist: config.json, model.safetensors, the tokenizer's files; ONNX when asked.
+
+    An adapter is merged into its model. Raises ExportError where what was written does not give the same logits.
+    """
+    model = merged(causal.model)
+    with new_directory(directory) as partial:
+        model.save_pretrained(partial)
+        causal.tokenizer.save_pretrained(partial)
+        _must_agree(model, _reloaded(partial), sample_tokens(causal), 0.0, "reloaded")
+        if onnx:
+            write_onnx(model, partial / ONNX, sample_tokens(causal))
+
+
+def merged(model: Any) -> PreTrainedModel:
+    """The model alone: an adapter's product is added to the weights it adapts."""
+    whole: PreTrainedModel = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    return whole.eval()
+
+
+def write_onnx(model: PreTrainedModel, path: Path, tokens: Tensor) -> None:
+    """Tokens (rows, places), of any number of both, to logits. ExportError where onnxruntime does not agree."""
+    batch, places = torch.export.Dim("rows"), torch.export.Dim("places", max=model.config.max_position_embeddings)
+    torch.onnx.export(
+        Logits(model).eval(),
+        (tokens[:2, :7],),
+        path,
+        dynamo=True,
+        input_names=["tokens"],
+        output_names=["logits"],
+        dynamic_shapes={"tokens": {0: batch, 1: places}},
+        external_data=model.num_parameters() > ONE_FILE,
+        verbose=False,
+    )
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def answer(tokens: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"tokens": tokens.cpu().numpy()})[0])
+
+    _must_agree(model, answer, tokens, TOLERANCE, "onnxruntime's")
+
+
+class Logits(nn.Module):
+    """Tokens in, logits out: no cache, no dictionary of results."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
+        return logits
+
+
+def sample_tokens(causal: Causal) -> Tensor:
+    """Three rows of different tokens, to compare two models on."""
+    places = min(64, causal.context)
+    vocabulary = min(len(causal.tokenizer), causal.model.config.vocab_size)
+    return torch.randint(vocabulary, (3, places), generator=torch.Generator().manual_seed(0))
+
+
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """Where to write what will be `directory` when the block ends, and nothing if it fails."""
+    if directory.exists():
+        raise SettingError(f"{directory} is there already", remedy="Choose a new directory with --out.")
+    partial = directory.with_name(f".{directory.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(directory)
+    except OSError as error:
+        raise ExportError(
+            f"{directory} cannot be written: {error.strerror or error}",
+            remedy="Make room, or choose another place with --out.",
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _reloaded(directory: Path) -> Any:
+    return Logits(library.transformers().AutoModelForCausalLM.from_pretrained(directory, dtype="auto").eval())
+
+
+def _must_agree(model: PreTrainedModel, other: Any, tokens: Tensor, tolerance: float, whose: str) -> None:
+    with torch.inference_mode():
+        ours = Logits(model)(tokens.to(model.device)).float().cpu()
+        theirs = other(tokens).float().cpu()
+    apart = float((ours - theirs).abs().max())
+    if not apart <= tolerance * max(1.0, float(ours.abs().max())):
+        raise ExportError(
+            f"the {whose} logits are off by {apart:.2g}",
+            remedy="Nothing was kept; please report it with your versions.",
+        )

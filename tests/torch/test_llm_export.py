@@ -1,0 +1,186 @@
+"""What leaves this program computes what it computed here, and loads where nobody knows us."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from workstation.errors import SettingError
+from workstation.llm import causal, export
+from workstation.llm.corpus import Poems
+from workstation.llm.data import Data
+from workstation.llm.hub import HubError
+from workstation.llm.model import Decoder, build
+from workstation.llm.prepare import prepare
+from workstation.llm.run import Run, settings
+from workstation.llm.settings import Preset, Recipe, Shape
+from workstation.llm.tokens import Tokenizer
+
+CPU = torch.device("cpu")
+SHAPES = {
+    "tied": Shape(300, width=32, layers=2, heads=4, kv_heads=2, hidden=64, context=32),
+    "own-head": Shape(300, width=32, layers=2, heads=2, kv_heads=2, hidden=64, context=32, tied=False),
+    "one-kv-head": Shape(256, width=48, layers=1, heads=4, kv_heads=1, hidden=64, context=32, rope_base=500_000),
+}
+TEXTS = ["床前明月光，疑是地上霜。", "def f(x):\n    return x . y  # it 's", "", " <|end|> is text", "🙂"]
+
+
+def decoder(shape: Shape) -> Decoder:
+    """Untrained, but with gains that are not all 1: a norm that went to another's place must show."""
+    torch.manual_seed(0)
+    model = build(shape, CPU).eval()
+    for weight in model.parameters():
+        if weight.ndim == 1:
+            torch.nn.init.uniform_(weight.data, 0.5, 1.5)
+    return model
+
+
+def tokens(vocabulary: int, rows: int = 3, places: int = 32) -> torch.Tensor:
+    return torch.randint(vocabulary, (rows, places), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return prepare(Poems(), tmp_path_factory.mktemp("data") / "poems", vocabulary=300)
+
+
+@pytest.fixture(scope="module")
+def exported(data: Data, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """A pre-training of two steps, and the directory it was exported to, ONNX included."""
+    shape = dataclasses.replace(SHAPES["tied"], layers=1)
+    preset = Preset("small", shape, Recipe(4, 1, steps=2, stretch=2, rate=1e-2, warmup=1))
+    run = Run.new(preset, data, settings(preset, CPU, seed=0, amp=False), tmp_path_factory.mktemp("runs") / "small")
+    run.train()
+    directory = tmp_path_factory.mktemp("exported") / "small"
+    export.export(causal.load(str(run.directory), CPU), directory, onnx=True)
+    return run, directory
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_logits_are_those_of_llama(shape: Shape) -> None:
+    model, rows = decoder(shape), tokens(shape.vocabulary)
+    with torch.inference_mode():
+        theirs = export.as_llama(model)(input_ids=rows).logits
+        torch.testing.assert_close(theirs, model(rows)[..., : shape.vocabulary], rtol=0, atol=1e-5)
+    assert theirs.shape[-1] == shape.vocabulary, "no token that does not exist can be sampled"
+
+
+def test_weights_in_each_others_place_would_show() -> None:
+    model, rows = decoder(SHAPES["tied"]), tokens(300)
+    llama = export.as_llama(model)
+    attention = llama.model.layers[0].self_attn
+    attention.k_proj, attention.v_proj = attention.v_proj, attention.k_proj
+    with torch.inference_mode():
+        assert (llama(input_ids=rows).logits - model(rows)[..., :300]).abs().max() > 1e-3
+
+
+def test_transformers_loads_the_directory_by_itself(exported: tuple[Run, Path]) -> None:
+    run, directory = exported
+    loaded = AutoModelForCausalLM.from_pretrained(directory)
+    assert type(loaded) is LlamaForCausalLM
+    vocabulary = len(run.tokenizer)
+    rows = tokens(vocabulary)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            loaded(input_ids=rows).logits, run.trained().eval()(rows)[..., :vocabulary], rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_tokenizer_is_the_same_and_puts_bos_by_itself(exported: tuple[Run, Path], text: str) -> None:
+    run, directory = exported
+    loaded = AutoTokenizer.from_pretrained(directory)
+    found = loaded(text, split_special_tokens=True)["input_ids"]
+    assert found == [0, *run.tokenizer.encode(text)]
+    assert loaded.decode(found, skip_special_tokens=True) == text
+    assert (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id) == (0, 1, 2)
+
+
+def test_onnxruntime_gives_the_same_logits_for_other_sizes(exported: tuple[Run, Path]) -> None:
+    run, directory = exported
+    session = onnxruntime.InferenceSession(directory / export.ONNX)
+    vocabulary = len(run.tokenizer)
+    for rows, places in [(1, 32), (5, 3)]:
+        asked = tokens(vocabulary, rows, places)
+        (found,) = session.run(None, {"tokens": asked.numpy()})
+        with torch.inference_mode():
+            expected = run.trained().eval()(asked)[..., :vocabulary]
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
+
+
+def adapted(directory: Path) -> Any:
+    """A PEFT adapter that changes something, kept in `directory`/adapter beside its base."""
+    from peft import LoraConfig, get_peft_model
+
+    shape = dataclasses.replace(SHAPES["own-head"], vocabulary=261)
+    base = export.as_llama(decoder(shape))
+    base.save_pretrained(directory / "base")
+    fast = export.as_transformers(Tokenizer.learn(["床"], 261), 32)
+    fast.save_pretrained(directory / "base")
+    base.name_or_path = str(directory / "base")
+    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight.data, std=0.1)
+    model.save_pretrained(directory / "adapter")
+    fast.save_pretrained(directory / "adapter")
+    return model.eval()
+
+
+def test_a_merged_adapter_computes_what_it_did_beside_its_model(tmp_path: Path) -> None:
+    model, rows = adapted(tmp_path), tokens(261)
+    with torch.inference_mode():
+        with_adapter = model(input_ids=rows).logits
+        with model.disable_adapter():
+            assert (model(input_ids=rows).logits - with_adapter).abs().max() > 0.1, "the adapter does nothing"
+    found = causal.load(str(tmp_path / "adapter"), CPU)
+    export.export(found, tmp_path / "merged")
+    assert not (tmp_path / "merged" / causal.ADAPTER).exists()
+    with torch.inference_mode():
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=rows).logits
+    torch.testing.assert_close(merged, with_adapter, rtol=0, atol=1e-5)
+
+
+def test_an_adapter_without_its_model_says_so(tmp_path: Path) -> None:
+    adapted(tmp_path)
+    kept = tmp_path / "adapter" / causal.ADAPTER
+    about = json.loads(kept.read_text())
+    kept.write_text(json.dumps(about | {"base_model_name_or_path": str(tmp_path / "gone")}))
+    with pytest.raises(SettingError, match="gone is no directory"):
+        causal.load(str(tmp_path / "adapter"), CPU)
+    kept.write_text("{}")
+    with pytest.raises(causal.ModelError, match="names no model"):
+        causal.load(str(tmp_path / "adapter"), CPU)
+
+
+def test_nothing_is_written_over_and_nothing_half_written_stays(
+    exported: tuple[Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, directory = exported
+    found = causal.load(str(directory), CPU)
+    with pytest.raises(SettingError, match="is there already"):
+        export.export(found, directory)
+    monkeypatch.setattr(export, "_reloaded", lambda _: lambda tokens: torch.zeros(*tokens.shape, 300))
+    with pytest.raises(export.ExportError, match="logits are off"):
+        export.export(found, tmp_path / "wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_holds_no_model_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SettingError, match="holds no language model"):
+        causal.load(str(tmp_path), CPU)
+    with pytest.raises(SettingError, match="no directory"):
+        causal.load(str(tmp_path / "typo"), CPU)
+    with pytest.raises(HubError, match="not in the cache"):
+        causal.load("someone/some-model", CPU)
+    LlamaConfig().save_pretrained(tmp_path)  # and no weights
+    with pytest.raises(causal.ModelError, match="cannot be loaded"):
+        causal.load(str(tmp_path), CPU)
