@@ -20,6 +20,7 @@ SUBSECTIONS = {
 }
 DEEPER = {"A2 §5.1": 4, "A2 §5.2": 3}
 CLAIMS = 64
+LARGE_MODELS = 30  # the first chapter about them: a part of its own, which the others may grow up to
 PLANNED = set(re.findall(r"planned: ([^,|]+?)(?=[,|]| \|)", TEXT))
 
 
@@ -72,7 +73,8 @@ def test_every_notebook_is_a_chapter() -> None:
 def test_chapters_are_numbered_in_reading_order_and_only_planned_ones_are_missing() -> None:
     numbers = [chapter.number for chapter in CHAPTERS]
     assert numbers == sorted(set(numbers))
-    gaps = set(range(1, numbers[-1] + 1)) - set(numbers)
+    before = [number for number in numbers if number < LARGE_MODELS]
+    gaps = set(range(1, before[-1] + 1)) - set(before)
     assert len(gaps) <= len(PLANNED), gaps
 
 
