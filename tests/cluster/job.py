@@ -1,4 +1,4 @@
-"""The job that faults are done to: job.py DIRECTORY. 80 steps of a small network, and a log of every one of them.
+"""The job that faults are done to: job.py DIRECTORY. 60 steps of a small network, and a log of every one of them.
 
 Written there: steps.jsonl, a line each time the job starts and after each step, by rank 0; result.json at the end;
 pid-HOST, whom to kill. What it does to itself when asked: die while a checkpoint is about to be shown (DIE_IN_SAVE),
@@ -30,7 +30,7 @@ from workstation.training.preemption import stoppable
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
-EPOCHS, STEPS_AN_EPOCH, SIZE = 8, 10, 32
+EPOCHS, STEPS_AN_EPOCH, SIZE = 6, 10, 32
 SECONDS_A_STEP = 0.15  # a larger model's pace: a fault has to find the job under way
 SECONDS_A_CHECKPOINT = 1.0
 
@@ -70,7 +70,7 @@ class LoseMoments(Hook):
 
 
 def die_in_save(directory: Path) -> None:
-    """Let the first save after step 30 end in SIGKILL, when all its files are written and it has no name yet."""
+    """Let the first save after step 20 end in SIGKILL, when all its files are written and it has no name yet."""
     show = sealed.publish
 
     def publish(partial: Path, path: Path) -> None:
@@ -78,7 +78,7 @@ def die_in_save(directory: Path) -> None:
             (int(number) for number in path.name.split("-")[-2:]) if path.is_relative_to(directory) else (0, 0)
         )
         mark = directory / "died"
-        if epochs * STEPS_AN_EPOCH + steps >= 30 and not mark.exists():
+        if epochs * STEPS_AN_EPOCH + steps >= 20 and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         show(partial, path)

@@ -14,7 +14,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 @dataclass(frozen=True)
 class Outcome:
-    recovery: float  # seconds from the fault to the first step that had not been made before it
+    standstill: float  # seconds, the longest without a step that had not been made before
     repeated: int  # steps made twice: those after the newest checkpoint
     off: float  # the largest difference of a step's loss from the undisturbed job's
 
@@ -36,7 +36,7 @@ class Record:
     def rows(self) -> list[str]:
         return [
             f"| {what} | {self.expected[what]} | {len(found)} | "
-            f"{min(each.recovery for each in found):.0f}–{max(each.recovery for each in found):.0f} | "
+            f"{min(each.standstill for each in found):.0f}–{max(each.standstill for each in found):.0f} | "
             f"{max(each.repeated for each in found)} | {max(each.off for each in found):.0e} |"
             for what, found in self.outcomes.items()
         ]
@@ -46,7 +46,7 @@ class Record:
         head = [
             f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {len(self.outcomes)} faults.",
             "",
-            "| fault | what happens | times | recovery, s | steps made twice, at most | losses off by, at most |",
+            "| fault | what happens | times | longest standstill, s | steps made twice, at most | losses off by, at most |",
             "| --- | --- | ---: | ---: | ---: | ---: |",
         ]
         before, _, rest = page.read_text().partition(BEGIN)
