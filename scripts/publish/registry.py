@@ -72,7 +72,11 @@ class Manifest:
         return [each for each in found if each.content.get("subject", {}).get("digest") == self.digest]
 
     def attach(self, kind: str, name: str, text: str) -> Manifest:
-        """`name` is what the file is called where it is pulled."""
+        """`name` is what the file is called where it is pulled. What is attached already is not attached again."""
+        content = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        for each in self.referrers(kind):
+            if [layer["digest"] for layer in each.content["layers"]] == [content]:
+                return each
         options = ["--format", "json", "--artifact-type", kind]
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, name).write_text(text)

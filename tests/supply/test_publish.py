@@ -33,6 +33,14 @@ def test_the_layout_arrives_bit_for_bit(publisher: Publisher, reference: str) ->
     assert publisher.run("oras", "resolve", reference).strip() == digests["manifest"]
 
 
+def test_the_same_release_again_attaches_nothing_twice(publisher: Publisher, reference: str) -> None:
+    """The build is reproducible: a workflow that runs again pushes the same digest."""
+    content = uuid.uuid4().bytes
+    assert publisher.push(reference, content) == publisher.push(reference, content)
+    assert [len(publisher.referrers(reference, kind)) for kind in (SBOM, PROVENANCE)] == [1, 1]
+    assert publisher.verify(reference).returncode == 0
+
+
 def test_the_provenance_names_commit_base_and_subject(publisher: Publisher, published: str, tmp_path: Path) -> None:
     (digest,) = publisher.referrers(published, PROVENANCE)
     publisher.run("oras", "pull", "--output", tmp_path, f"{repository_of(published)}@{digest}")
