@@ -128,6 +128,19 @@ def test_an_sbom_of_another_image_is_not_attached(publisher: Publisher, publishe
     assert "run scripts/sbom on it" in error
 
 
+def test_an_sbom_by_the_engines_name_for_what_was_pulled_is_attached(
+    publisher: Publisher, reference: str, tmp_path: Path
+) -> None:
+    """That is what scripts/sbom writes down; which digest it is depends on the engine's store."""
+    publisher.push(reference)
+    publisher.run("docker", "pull", "--quiet", reference)
+    identity = publisher.run("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
+    publisher.run("docker", "image", "rm", reference)
+    (tmp_path / "sbom.json").write_text(sbom_of(identity))
+    done = publisher("attach", reference, tmp_path / "sbom.json", "--key", publisher.key)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def joined(publisher: Publisher, reference: str) -> Callable[[], Ran]:
     """One name for two platforms, verified when called."""
