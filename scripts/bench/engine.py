@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -20,6 +22,20 @@ def output(*command: str) -> str:
 def env_file() -> dict[str, str]:
     lines = (ROOT / ".env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def copy_of_the_tree(folder: str) -> Path:
+    """To be changed and built from; `folder` is empty."""
+    context = Path(folder, "context")
+    left_out = shutil.ignore_patterns(".git", ".venv", ".cache", "dist", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, context, ignore=left_out)
+    return context
+
+
+def add_line(file: Path) -> None:
+    """A comment that no other has: the smallest change there is."""
+    with file.open("a") as lines:
+        lines.write(f"# {os.urandom(8).hex()}\n")
 
 
 def build(context: Path, tag: str, *options: str, dockerfile: Path | None = None) -> float:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import tempfile
-from pathlib import Path
 
-from engine import ROOT, SCRATCH, build, digests
+from engine import SCRATCH, add_line, build, copy_of_the_tree, digests
 from measured import Promise, Section
 
 
 def measure_rebuild(_: int) -> Section:
     """In a copy of the tree: a line more in src/, then a line more in the jupyter layer's lock."""
     with tempfile.TemporaryDirectory() as scratch:
-        context = Path(scratch, "context")
-        shutil.copytree(
-            ROOT, context, ignore=shutil.ignore_patterns(".git", ".venv", ".cache", "__pycache__", ".*_cache")
-        )
+        context = copy_of_the_tree(scratch)
         build(context, SCRATCH)
         before = digests(SCRATCH)
-        with (context / "src" / "workstation" / "__init__.py").open("a") as file:
-            file.write(f"# {os.urandom(8).hex()}\n")
+        add_line(context / "src" / "workstation" / "__init__.py")
         code = build(context, SCRATCH)
         after_code = digests(SCRATCH)
-        with (context / "requirements" / "jupyter.txt").open("a") as file:
-            file.write(f"# {os.urandom(8).hex()}\n")
+        add_line(context / "requirements" / "jupyter.txt")
         jupyter = build(context, SCRATCH)
         after_jupyter = digests(SCRATCH)
     subprocess.run(["docker", "image", "rm", "--force", SCRATCH], check=True, capture_output=True)
