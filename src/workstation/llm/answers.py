@@ -24,9 +24,10 @@ from workstation.llm.tokens import ASSISTANT, SPECIAL
 
 # For a tokenizer that has neither a chat template nor tokens for who speaks.
 PLAIN_TEMPLATE = (
-    "{{ bos_token or '' }}{% for message in messages %}### {{ message['role'] }}\n{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
-    "{% if add_generation_prompt %}### assistant\n{% endif %}"
+    "{{ bos_token or '' }}{% for message in messages %}{% if not loop.first %}{{ '\\n' }}{% endif %}"
+    "### {{ message['role'] }}{{ '\\n' }}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n### assistant\\n' }}{% endif %}"
 )
 
 
@@ -90,11 +91,14 @@ def rows(exchanges: Sequence[Exchange], tokenizer: Any, length: int) -> Rows:
 def spelled(exchange: Exchange, tokenizer: Any) -> tuple[list[int], int]:
     """The conversation's tokens, and where in them the answer begins. SettingError where that cannot be told."""
     messages = list(exchange.messages)
-    question = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
-    whole = tokenizer.apply_chat_template(messages, return_dict=False)
-    if whole[: len(question)] != question or len(whole) == len(question):
+    question = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    if not whole.startswith(question) or whole == question:
         raise SettingError(
             "the model's chat template does not put an answer after its question",
             remedy="Give the tokenizer another chat_template.",
         )
-    return whole, len(question)
+    asked, tokens = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (question, whole))
+    if tokens[: len(asked)] != asked:  # a merge crosses from one to the other, as it never will when it answers
+        tokens = asked + tokenizer(whole[len(question) :], add_special_tokens=False)["input_ids"]
+    return tokens, len(asked)

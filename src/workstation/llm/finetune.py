@@ -89,7 +89,7 @@ def _allow_frozen(module: nn.Module, incompatible: Any) -> None:
 def adapt(model: Any, tuning: Tuning) -> Any:
     """The model with what the method trains, and the rest frozen. Draws the additions' first weights."""
     if tuning.recompute:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if tuning.method == "full":
         return model.requires_grad_(True)
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -130,7 +130,7 @@ def finetune(
     model: AnswerLoss, rows: Rows, tuning: Tuning, settings: Settings, hooks: Sequence[Hook] = ()
 ) -> list[float]:
     """Train in place; the loss of each pass over the rows. Raises DivergedError, which names the step."""
-    recipe = recipe_for(tuning, rows, model.model.config.hidden_size)
+    recipe = recipe_for(tuning, len(rows), model.model.config.hidden_size)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     moved = AdamW(trained, lr=recipe.rate, betas=BETAS, weight_decay=recipe.decay, fused=True)
     return fit(
@@ -150,9 +150,9 @@ def finetune(
     )
 
 
-def recipe_for(tuning: Tuning, rows: Rows, width: int) -> Recipe:
+def recipe_for(tuning: Tuning, rows: int, width: int) -> Recipe:
     """A stretch is a pass over the rows. Nothing decays: what was learnt before is no mistake to be forgotten."""
-    stretch = -(-len(rows) // tuning.batch)
+    stretch = -(-rows // tuning.batch)
     steps = tuning.epochs * stretch
     rate = tuning.rate or RATES[tuning.method] * RATES_WIDTH / width
     return Recipe(
