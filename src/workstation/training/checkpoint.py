@@ -5,6 +5,7 @@ They are PyTorch's own distributed checkpoints: saved by many processes, in shar
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -33,6 +34,7 @@ warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one proces
 
 KEEP = 2  # the newest, and the one to fall back on
 DIGITS = 6 * "[0-9]"
+NODE, NODES = ("GROUP_RANK", "0"), ("GROUP_WORLD_SIZE", "1")  # torchrun's variables: which this is, how many there are
 
 
 class CheckpointError(WorkstationError):
@@ -69,7 +71,6 @@ class Checkpoints(Hook):
     def step(self, fit: Fit) -> None:
         due, leaving = self._agree()
         if due or any(leaving):
-            fit.read()  # a model that has diverged never takes the place of a good one
             self._save(fit)
         self._leave(fit, leaving)
 
@@ -84,8 +85,12 @@ class Checkpoints(Hook):
 
     def end(self, fit: Fit) -> None:  # noqa: ARG002 - the hook's signature
         self._restore_sigterm()
-        self._finish_save()
-        if self._sigterm and sys.exception() is None:  # it came too late for the last step
+        failing = sys.exception() is not None
+        with contextlib.suppress(CheckpointError) if failing else contextlib.nullcontext():
+            self._finish_save()  # what went wrong first is what should be said
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+        if self._sigterm and not failing:  # it came too late for the last step
             signal.raise_signal(signal.SIGTERM)
 
     def _heed_sigterm(self) -> None:
@@ -93,7 +98,7 @@ class Checkpoints(Hook):
 
     def _agree(self) -> tuple[bool, list[bool]]:
         """Whether to save now, and which nodes leave: clocks and signals differ, and all ranks must do the same."""
-        node, nodes = (int(os.environ.get(name, default)) for name, default in _NODES)
+        node, nodes = int(os.environ.get(*NODE)), int(os.environ.get(*NODES))
         due = distributed.rank() == 0 and time.monotonic() - self._saved_at >= self._every_seconds
         leaving = [self._sigterm and node == other for other in range(nodes)]
         due, *leaving = distributed.any_of([due, *leaving])
@@ -101,7 +106,7 @@ class Checkpoints(Hook):
 
     def _leave(self, fit: Fit, leaving: list[bool]) -> None:
         """End this process if its node was asked to. The others lose a peer now, and start again without it."""
-        if not leaving[int(os.environ.get(*_NODES[0]))]:
+        if not leaving[int(os.environ.get(*NODE))]:
             return
         self._finish_save()
         self._sigterm = False
@@ -128,7 +133,7 @@ class Checkpoints(Hook):
             failed_rank, (reason, _) = next(iter(error.failures.items()))
             raise CheckpointError(
                 f"rank {failed_rank} could not save to {self._directory}: {reason}",
-                remedy="Earlier checkpoints are whole; make room, then go on with --resume.",
+                remedy="Earlier checkpoints are whole: see to the cause, then go on with --resume.",
             ) from error
         if distributed.rank() == 0:
             for old in self._paths(self._name)[:-KEEP]:
@@ -165,9 +170,6 @@ class Checkpoints(Hook):
         return None
 
 
-_NODES = (("GROUP_RANK", "0"), ("GROUP_WORLD_SIZE", "1"))  # torchrun's names for this node and how many there are
-
-
 def _state(fit: Fit) -> dict[str, Any]:
     # Not the optimiser's own state_dict: it numbers its parameters, and cannot say whose a moment is.
     model, optimizer = get_state_dict(fit.model, fit.optimizer)
@@ -177,6 +179,7 @@ def _state(fit: Fit) -> dict[str, Any]:
             "scheduler": fit.scheduler.state_dict() if fit.scheduler is not None else None,
             "losses": fit.losses,
             "curve": fit.curve,
+            # Raises DivergedError: a model that has diverged never takes the place of a good one.
             "unread": fit.read() if fit.unread else torch.empty(0),
             "weights": fit.weights,
             "rng": torch.get_rng_state(),
