@@ -52,6 +52,8 @@ CHAPTERS = (
     Chapter(20, "distributed", "Distributed training", "A1 §2.3, §3.2, §9.3; A2 §2.4, §3.2, §9.3"),
     Chapter(21, "profiling", "Profiling and TensorBoard", "A2 §7.2"),
     Chapter(30, "llm_pretrain", "A language model from scratch", "A1 §1.1; A2 §1.1"),
+    Chapter(31, "llm_finetune", "Teaching a language model to answer", "A1 §1.1; A2 §1.1"),
+    Chapter(32, "llm_serve", "A language model at an address", "A2 §2.7"),
 )
 
 

@@ -181,6 +181,12 @@ def _conversation(fields: dict[str, Any], causal: Causal) -> list[int]:
     if not isinstance(messages, list) or not messages:
         raise bad("messages must be a list that is not empty", "messages")
     turns = [_turn(message, number) for number, message in enumerate(messages)]
+    # The template would write it as a token: a user could end the turn and speak as somebody else.
+    special = [str(token) for token in causal.tokenizer.added_tokens_decoder.values() if token.special]
+    for number, turn in enumerate(turns):
+        spelt = next((token for token in special if token in turn["content"]), None)
+        if spelt is not None:
+            raise bad(f"messages[{number}].content spells {spelt}, which marks turns", f"messages[{number}].content")
     import jinja2
 
     try:
