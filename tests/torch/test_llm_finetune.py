@@ -280,7 +280,6 @@ def test_full_fine_tuning_learns_more_than_which_tokens_answers_are_made_of(taug
     report = json.loads((taught / "metrics.json").read_text())
     assert report["trained"] == report["parameters"]
     assert report["loss_after"] < report["counted_loss"] - 0.5 < report["loss_before"] - 0.5
-    print(report["loss_after"], report["loss_with_anothers_question"])
 
 
 def said(model: Causal, exchange: Exchange) -> str:

@@ -246,10 +246,12 @@ def test_a_full_line_is_told_when_to_come_again_and_empties_when_its_clients_lea
         assert status == 429
         assert int(headers["Retry-After"]) >= 1
         assert reply["error"]["code"] == "busy"
+        jobs = list(serving.engine._jobs)
         for response in under_way:  # clients that go away in mid-stream: nothing is computed for them any more
             response.close()
         until(lambda: complete(serving)[0] == 200)
         until(lambda: not serving.engine.jobs)
+        assert all(next(job.pieces, None) is not None for job in jobs), "their answers were not computed to the end"
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(serving: Serving) -> None:
