@@ -46,13 +46,14 @@ class Score:
 def score(
     model: Decoder, rows: Rows, byte_lengths: list[int], settings: Settings, *, size: int = 16, most: int | None = None
 ) -> Score:
-    """Read the rows, or the first `most`, `size` at a time; each document by itself, whatever lies beside it."""
+    """Read the rows, or `most` of them from all over, `size` at a time; each document as if it were alone."""
     model.to(settings.device).eval()
     lengths = torch.tensor(byte_lengths)
     nats, tokens, read = 0.0, 0, 0
     count = len(rows) if most is None else min(most, len(rows))
+    chosen = [number * len(rows) // count for number in range(count)]
     for first in range(0, count, size):
-        inputs, targets, documents = rows.batch(range(first, min(first + size, count)))
+        inputs, targets, documents = rows.batch(chosen[first : first + size])
         asked = supervised(targets)
         with (
             torch.inference_mode(),
