@@ -117,7 +117,7 @@ deploy-check: venv build ## what deploys the image: cloud-init, Kubernetes, SkyP
 
 .PHONY: lab-faults
 lab-faults: venv build ## kill, fill and starve a Lab, and see it come back; the table goes to docs/benchmarks/
-	@pytest tests/faults --record
+	@pytest tests/survival --record
 
 .PHONY: screenshot
 screenshot: venv build ## take README's picture again
