@@ -192,7 +192,8 @@ def test_what_is_saved_is_the_step_it_names_though_training_goes_on(tmp_path: Pa
     assert train(cpu, Checkpoints(tmp_path))[0] == losses
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's, of the file it could not write
+# torch warns of the file that it could not write
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_takes_no_more_loses_no_earlier_checkpoint(tmp_path: Path) -> None:
     class Fill(Hook):
         def step(self, fit: Fit) -> None:
