@@ -1,4 +1,4 @@
-"""Audio: which of six sounds is it, and how much noise may there be? (A1 §3.4, §8; A2 §8)
+"""Audio: which of six sounds is it, and how much noise may there be? (A1 §8.2; A2 §8.2)
 
 The article names speech and audio among the fields and shows nothing. A wave of 4000 samples says little to a network;
 its mel spectrogram is a picture of pitch over time, and the CNN chapter's network reads it. What it was not trained to

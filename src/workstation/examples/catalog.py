@@ -46,6 +46,8 @@ CHAPTERS = (
     Chapter(6, "cnn", "Image classification with a CNN", "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1"),
     Chapter(7, "transfer", "Transfer learning", "A1 §1.2; A2 §1.1–1.2"),
     Chapter(8, "sequence", "RNN and LSTM", "A2 §4.4"),
+    Chapter(12, "recommendation", "Recommendation: vectors for people and films", "A1 §3.4, §6.3; A2 §6.3"),
+    Chapter(15, "audio", "Audio classification", "A1 §8.2; A2 §8.2"),
     Chapter(17, "tuning", "Evaluation and hyper-parameter search", "A2 §2.6, §9.5"),
     Chapter(18, "compression", "Pruning, quantisation, distillation", "A2 §2.8, §9.5"),
     Chapter(19, "deployment", "From a notebook to a service", "A2 §2.7"),
