@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -104,7 +104,7 @@ class Hook:
 def fit(
     model: nn.Module,
     batches: Iterable[Batch],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Any, Tensor], Tensor],
     optimizer: Optimizer,
     *,
     epochs: int,
@@ -120,10 +120,11 @@ def fit(
     """Train `model` in place and return the mean loss of each epoch.
 
     `batches` is walked once an epoch, after its `set_epoch` where it has one. Each batch is one optimiser step. Its
-    last tensor is the target, those before it are the model's inputs; all have the rows first. `loss` is a mean over
-    what `weight` counts in a target: rows, unless said otherwise. So a batch that `accumulate` cuts into that many
-    micro-batches, to fit a smaller memory, gives the gradient of the whole. `clip` bounds the gradient's norm.
-    `scheduler` steps after each epoch or step, as `schedule` says.
+    last tensor is the target, those before it are the model's inputs; all have the rows first. `loss` is given what the
+    model answers, whatever its form, and the target. It is a mean over what `weight` counts in a target: rows, unless
+    said otherwise. So a batch that `accumulate` cuts into that many micro-batches, to fit a smaller memory, gives the
+    gradient of the whole. `clip` bounds the gradient's norm. `scheduler` steps after each epoch or step, as `schedule`
+    says.
 
     In a job of many processes every one is given the same whole batches and takes its own rows of each: the gradient is
     that of the whole batch, however many they are.
@@ -178,7 +179,7 @@ class _Gradient:
     def __init__(
         self,
         replica: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Any, Tensor], Tensor],
         weight: Callable[[Tensor], int],
         accumulate: int,
         settings: Settings,
