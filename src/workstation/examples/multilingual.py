@@ -1,0 +1,163 @@
+"""Many languages, one model: learn in English, be asked in Chinese (A1 §9.4, A2 §9.4).
+
+The article loads bert-base-uncased, which knows English alone, or has all texts translated first. A multilingual BERT
+needs no translation: it has read texts of all its languages beforehand. With a GPU and a network, or by name, it is the
+Hub's; else a tiny one that is pre-trained here. The result says which, and from there on the code is the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from workstation.examples import guestbook, hub, tiny_bert
+from workstation.examples.hub import Located, ModelError
+from workstation.training.batches import Batches
+from workstation.training.loop import Hook, fit, predict
+from workstation.training.scores import accuracy
+from workstation.training.seed import seed_everything
+from workstation.training.settings import Settings
+
+TINY, LARGE = "tiny", "google-bert/bert-base-multilingual-cased"
+
+DATA = "remarks of guests in English and Chinese, made from the seed, in place of SST-2 and ChnSentiCorp"
+PROMISE = (
+    "after labels in English alone, 95 % of new remarks in English and in Chinese; "
+    "without pre-training, at most 75 % of the Chinese ones"
+)
+
+# A new head is "missing" in every checkpoint, and that is meant.
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Result:
+    """Accuracy on remarks about other things than the labelled ones. The labels are in English alone."""
+
+    model: str
+    english: float
+    chinese: float
+    english_from_nothing: float  # the same network and labels, without the pre-training
+    chinese_from_nothing: float
+
+    def holds(self) -> bool:
+        return min(self.english, self.chinese) >= 0.95 and self.chinese_from_nothing <= 0.75
+
+
+def run(settings: Settings, hooks: Sequence[Hook] = (), model: str | None = None) -> Result:
+    """`model`: TINY, a name on the Hub or a folder (ModelError where it cannot be had); None takes the largest that is
+    to be had and makes sense here, and says on standard error why."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = choose(model, settings)
+        if start is None:
+            tiny_bert.pretrain(Path(folder), settings, hooks)
+        found = []
+        for name, pretrained in [("tuned", True), ("nothing", False)]:
+            tokenizer, classifier = load(start or Located(folder, local=True), settings, pretrained=pretrained)
+            fine_tune(classifier, tokenizer, settings, hooks, name=name)
+            found += scores(classifier, tokenizer, settings)
+    return Result(start.name if start else "tiny BERT, pre-trained here", *found)
+
+
+def choose(model: str | None, settings: Settings) -> Located | None:
+    """What to start from; None means: pre-train the tiny one."""
+    if model == TINY:
+        return None
+    if model is not None:
+        return hub.locate(model)
+    if settings.device.type == "cpu":
+        # 178 million weights: 0.7 GB to fetch, and minutes for what the tiny one does in seconds.
+        print(f"workstation: no GPU, so the BERT is a tiny one; ask for {LARGE} by name", file=sys.stderr)
+        return None
+    try:
+        return hub.locate(LARGE)
+    except ModelError as error:
+        print(f"workstation: {error.what}; so the BERT is a tiny one", file=sys.stderr)
+        return None
+
+
+class Classifier(nn.Module):
+    """A BERT and a new head on its first place: (rows, length) of piece numbers to logits (rows, 2)."""
+
+    def __init__(self, bert: PreTrainedModel) -> None:
+        super().__init__()
+        self.bert = bert
+
+    def forward(self, pieces: Tensor) -> Tensor:
+        mask = (pieces != self.bert.config.pad_token_id).long()
+        logits: Tensor = self.bert(input_ids=pieces, attention_mask=mask).logits
+        return logits
+
+
+def load(start: Located, settings: Settings, *, pretrained: bool) -> tuple[PreTrainedTokenizerBase, Classifier]:
+    """The tokenizer, and the network with a new head; where it is not `pretrained`, with new weights throughout."""
+    seed_everything(settings.seed)
+    where = {"pretrained_model_name_or_path": start.name, "local_files_only": start.local}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        config = AutoConfig.from_pretrained(**where, num_labels=2)
+        if not pretrained:
+            return tokenizer, Classifier(AutoModelForSequenceClassification.from_config(config))
+        bert = AutoModelForSequenceClassification.from_pretrained(**where, config=config)
+    except (OSError, ValueError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{start.name} cannot be loaded: {why}",
+            remedy="Name a BERT of the Hub, or a folder `save_pretrained` wrote.",
+        ) from error
+    # What a Chinese word means must not drift away while only English words are being seen.
+    bert.base_model.embeddings.requires_grad_(False)
+    return tokenizer, Classifier(bert)
+
+
+def fine_tune(
+    classifier: Classifier,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Settings,
+    hooks: Sequence[Hook] = (),
+    *,
+    name: str,
+) -> list[float]:
+    """On English remarks alone."""
+    texts, verdicts = guestbook.labelled(settings.seed)
+    epochs = settings.epochs or 8
+    # At the rate that a tiny network needs, a large one forgets what it knew.
+    rate = 1e-3 if classifier.bert.config.hidden_size < 256 else 3e-5
+    optimizer = torch.optim.AdamW([weight for weight in classifier.parameters() if weight.requires_grad], lr=rate)
+    return fit(
+        classifier,
+        Batches((tiny_bert.pieces(tokenizer, texts), verdicts), size=16, seed=settings.seed),
+        F.cross_entropy,
+        optimizer,
+        epochs=epochs,
+        settings=settings,
+        scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=epochs + 1),
+        hooks=hooks,
+        name=name,
+    )
+
+
+def scores(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> list[float]:
+    """The accuracy in English and in Chinese."""
+    found = []
+    for language in range(2):
+        texts, verdicts = guestbook.unseen(settings.seed, language)
+        answers = predict(classifier, tiny_bert.pieces(tokenizer, texts), settings=settings)
+        found.append(accuracy(answers, verdicts))
+    return found

@@ -1,0 +1,82 @@
+"""Labels in one language, questions in another; and which BERT it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from workstation.examples import guestbook, multilingual, tiny_bert, wordpiece
+from workstation.examples.hub import ModelError
+from workstation.examples.multilingual import LARGE, TINY, choose
+from workstation.training.settings import Settings
+
+
+@pytest.mark.slow
+def test_labels_in_english_are_enough_for_chinese(settings: Settings) -> None:
+    result = multilingual.run(settings, model=TINY)
+    assert result.holds(), result
+    assert result.model.startswith("tiny BERT")
+
+
+def test_a_run_cut_short_repeats_to_the_bit_and_breaks_the_promise() -> None:
+    first, second = (multilingual.run(Settings(seed=1, epochs=1), model=TINY) for _ in range(2))
+    assert first == second
+    assert not first.holds()
+
+
+def test_guests_whose_remarks_have_nothing_in_common_teach_it_no_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    firsts, seconds = guestbook.guests(seed=0)
+    monkeypatch.setattr(guestbook, "guests", lambda _: (firsts, seconds[1:] + seconds[:1]))
+    result = multilingual.run(Settings(), model=TINY)
+    assert not result.holds(), result
+
+
+def test_a_folder_asked_for_by_name_is_used_and_named_and_where_damaged_is_one_clear_error(tmp_path: Path) -> None:
+    tiny_bert.pretrain(tmp_path, Settings())
+    result = multilingual.run(Settings(), model=str(tmp_path))
+    assert result.model == str(tmp_path)
+    assert result.holds(), result
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        multilingual.run(Settings(), model=str(tmp_path))
+    assert caught.value.remedy
+
+
+def test_without_a_gpu_it_takes_the_tiny_one_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert choose(None, Settings()) is None
+    assert LARGE in capsys.readouterr().err
+
+
+def test_with_a_gpu_and_no_network_it_takes_the_tiny_one_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert choose(None, Settings(torch.device("cuda"))) is None
+    assert "HF_HUB_OFFLINE" in capsys.readouterr().err
+
+
+def test_pretraining_sees_all_words_and_no_label_and_the_test_sees_new_things() -> None:
+    texts, verdicts = guestbook.labelled(seed=0)
+    assert verdicts.double().mean() == 0.5
+    assert all(text.isascii() for text in texts), "labels are English"
+    for language, ascii_only in [(0, True), (1, False)]:
+        asked, answers = guestbook.unseen(seed=0, language=language)
+        assert answers.double().mean() == 0.5
+        assert all(text.isascii() == ascii_only for text in asked)
+        assert set(asked).isdisjoint(texts)
+
+
+def test_a_table_of_english_pieces_makes_all_chinese_alike() -> None:
+    english = wordpiece.learn(guestbook.labelled(seed=0)[0])
+    praise, blame = (english.encode(text).tokens for text in ("菜真的好", "菜真的差"))
+    assert praise == blame == ["[UNK]"] * 4
+
+
+def test_bert_base_has_the_parameters_it_is_known_for() -> None:
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in BertModel(BertConfig()).parameters())
+    assert weights == 109_482_240
