@@ -27,6 +27,7 @@ def learn(texts: Iterable[str]) -> Tokenizer:
     table = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordPiece(vocab=table, unk_token=SPECIAL[UNKNOWN]))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, cutter
+    tokenizer.add_special_tokens(SPECIAL)  # they keep their numbers; decoding leaves them out
     return tokenizer
 
 
