@@ -52,7 +52,9 @@ def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
         judged = predict(judge, pictures, settings=settings)
         return score(pictures, judged, images[rows], images[unseen], classes[unseen])
 
-    networks = train(images[rows], settings, hooks)
+    seed_everything(settings.seed)
+    networks = Adversaries(generator(), discriminator())
+    train(networks, images[rows], settings, hooks)
     drawn = scores(draw(networks.generator, len(unseen), settings))
     gaussian = scores(gaussian_pictures(images[rows], len(unseen), settings.seed))
     return Result(**dataclasses.asdict(drawn), gaussian_recognised=gaussian.recognised)
@@ -106,9 +108,8 @@ def adversarial_loss(logits: tuple[Tensor, Tensor, Tensor], real: Tensor) -> Ten
 _cross_entropy = F.binary_cross_entropy_with_logits
 
 
-def train(images: Tensor, settings: Settings, hooks: Sequence[Hook] = ()) -> Adversaries:
-    seed_everything(settings.seed)
-    networks = Adversaries(generator(), discriminator())
+def train(networks: Adversaries, images: Tensor, settings: Settings, hooks: Sequence[Hook] = ()) -> list[float]:
+    """The loss of each epoch, which is no measure of the pictures."""
     groups = [
         {"params": networks.generator.parameters(), "lr": 2e-3},
         {"params": networks.discriminator.parameters(), "lr": 2e-3},
@@ -116,7 +117,7 @@ def train(images: Tensor, settings: Settings, hooks: Sequence[Hook] = ()) -> Adv
     # Little momentum (Radford et al. 2016): the other side moves, so yesterday's direction is soon wrong.
     optimizer = torch.optim.Adam(groups, betas=(0.5, 0.999))
     epochs = settings.epochs or 25
-    fit(
+    return fit(
         networks,
         Batches((images, torch.ones(len(images), 1)), size=32, seed=settings.seed),
         adversarial_loss,
@@ -128,7 +129,6 @@ def train(images: Tensor, settings: Settings, hooks: Sequence[Hook] = ()) -> Adv
         hooks=hooks,
         name="gan",
     )
-    return networks
 
 
 def draw(generator: nn.Module, rows: int, settings: Settings) -> Tensor:
