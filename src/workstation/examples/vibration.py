@@ -17,10 +17,10 @@ CAGE = 0.398
 def recordings(rows: int, seed: int, turns: tuple[float, float] = (23.0, 27.0)) -> tuple[Tensor, Tensor, Tensor]:
     """Recordings of power 1, (rows, SAMPLES), their kinds and the shaft's turns a second, (rows,) both.
 
-    As many of each kind. The shaft hums at 1, 2, 3 and 23 times its speed, and there is noise. A fault adds hits that ring at 2.5 to 3.5 kHz
-    and die away in some milliseconds, from 8 dB below the noise to 2 dB above. They come with a jitter of 1 %, for the
-    balls slip. A fault on the inner ring moves through the load and is hit harder and softer once a turn of the shaft,
-    one on a ball once a turn of the cage.
+    As many of each kind. The shaft hums at 1, 2, 3 and 23 times its speed, and there is noise. A fault adds hits that
+    ring at 2.5 to 3.5 kHz and die away in some milliseconds, from 8 dB below the noise to 2 dB above. They come with a
+    jitter of 1 %, for the balls slip. A fault on the inner ring moves through the load and is hit harder and softer
+    once a turn of the shaft, one on a ball once a turn of the cage.
     """
     generator = torch.Generator().manual_seed(seed)
 
