@@ -1,4 +1,4 @@
-"""How good are generated pictures? Six numbers, because every kind of bad generator passes most of them.
+"""How good are generated pictures? Six numbers, because every kind of bad generator does well by several of them.
 
 Are they digits? Are all ten there? How much of what is real do they reach? Do they repeat themselves? Are they copies?
 """
