@@ -62,18 +62,18 @@ def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
 class Translator(nn.Module):
     """Encoder and decoder over one table of pieces for both languages. `causal=False` is a mistake, kept to be seen."""
 
-    def __init__(self, pieces: int, width: int = 64, layers: int = 2, causal: bool = True) -> None:
+    def __init__(self, pieces: int, width: int = 64, causal: bool = True) -> None:
         super().__init__()
         self.causal = causal
         self.embedding, self.places, self.scale = nn.Embedding(pieces, width), nn.Embedding(LONGEST, width), width**0.5
         for table in (self.embedding, self.places):
             nn.init.normal_(table.weight, std=1 / self.scale)
         # LayerNorm before each part (norm_first) trains without the long warm-up that the first Transformer needed.
-        kind = {"d_model": width, "nhead": 4, "dim_feedforward": 2 * width, "dropout": 0.0}
+        kind = {"d_model": width, "nhead": 4, "dim_feedforward": width, "dropout": 0.0}
         order = {"batch_first": True, "norm_first": True}
         encoding, decoding = nn.TransformerEncoderLayer(**kind, **order), nn.TransformerDecoderLayer(**kind, **order)
-        self.encoder = nn.TransformerEncoder(encoding, layers, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.decoder = nn.TransformerDecoder(decoding, layers, nn.LayerNorm(width))
+        self.encoder = nn.TransformerEncoder(encoding, 1, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.decoder = nn.TransformerDecoder(decoding, 2, nn.LayerNorm(width))
 
     def forward(self, source: Tensor, said: Tensor) -> Tensor:
         """(rows, source length) and (rows, length) of pieces to the logits of what follows, (rows, length, pieces)."""
@@ -122,12 +122,12 @@ def train(
     translator: Translator, source: Tensor, target: Tensor, settings: Settings, hooks: Sequence[Hook] = ()
 ) -> list[float]:
     """Teacher forcing: at each place the decoder is given the right beginning, whatever it would have said."""
-    epochs = settings.epochs or 8
-    optimizer = torch.optim.Adam(translator.parameters(), lr=0.004, betas=(0.9, 0.98))
+    epochs = settings.epochs or 6
+    optimizer = torch.optim.Adam(translator.parameters(), lr=0.005, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.004, total_steps=epochs + 1, pct_start=0.2, div_factor=3
+        optimizer, max_lr=0.005, total_steps=epochs + 1, pct_start=0.2, div_factor=2
     )
-    batches = Batches((source, shifted(target), target), size=32, seed=settings.seed)
+    batches = Batches((source, shifted(target), target), size=16, seed=settings.seed)
     return fit(translator, batches, loss, optimizer, epochs=epochs, settings=settings, scheduler=schedule, hooks=hooks)
 
 
