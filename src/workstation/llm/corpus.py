@@ -67,7 +67,7 @@ class Poems:
     """Classical Chinese poems, one a document: title, poet, lines."""
 
     name: str = "poems"
-    origin: str = "Tang poems, typed in for this project"
+    origin: str = "Tang poems, typed in for this project and compared with four editions"
     licence: str = "public domain"
 
     def documents(self) -> Iterator[Document]:
