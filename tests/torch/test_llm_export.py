@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from workstation.errors import SettingError
-from workstation.llm import causal, export
+from workstation.llm import causal, export, hub
 from workstation.llm.corpus import Poems
 from workstation.llm.data import Data
 from workstation.llm.hub import HubError
@@ -184,3 +185,14 @@ def test_what_holds_no_model_is_said_in_one_line(tmp_path: Path, monkeypatch: py
     LlamaConfig().save_pretrained(tmp_path)  # and no weights
     with pytest.raises(causal.ModelError, match="cannot be loaded"):
         causal.load(str(tmp_path), CPU)
+
+
+def test_libraries_imported_before_do_not_wait_for_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # what `import transformers` found above
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv(hub.OFFLINE, "")  # so that what is set below is undone
+    monkeypatch.delenv(hub.OFFLINE)
+    began = time.monotonic()
+    with pytest.raises(HubError, match=r"does not answer.*hf download someone/some-model"):
+        causal.load("someone/some-model", CPU)
+    assert time.monotonic() - began < 15

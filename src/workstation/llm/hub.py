@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -12,6 +13,7 @@ from workstation.errors import WorkstationError
 
 PATIENCE = 5.0  # seconds; the hub's own client retries for minutes
 OFFLINE = "HF_HUB_OFFLINE"
+READ = ("huggingface_hub.constants", "datasets.config")  # what keeps the variable as it was at their import
 
 
 class HubError(WorkstationError):
@@ -23,11 +25,17 @@ class HubError(WorkstationError):
 def settle() -> bool:
     """Decide once whether the hub can be asked: HF_HUB_OFFLINE is honoured, and set where nothing answers.
 
-    Must run before the first import of `datasets`, `transformers` or `huggingface_hub`: they read the variable then.
+    The libraries read the variable when they are imported, which a notebook may have done before: they are told too.
+    Otherwise they would ask a hub that does not answer, again and again, for most of a minute.
     """
     if OFFLINE not in os.environ:
         os.environ[OFFLINE] = "0" if _answers(os.environ.get("HF_ENDPOINT", "https://huggingface.co")) else "1"
-    return os.environ[OFFLINE].upper() not in {"1", "ON", "YES", "TRUE"}
+    online = os.environ[OFFLINE].upper() not in {"1", "ON", "YES", "TRUE"}
+    if not online:
+        for name in READ:
+            if name in sys.modules:
+                setattr(sys.modules[name], OFFLINE, True)
+    return online
 
 
 def dataset(repository: str, configuration: str | None = None) -> Any:
