@@ -14,9 +14,11 @@ ARG APT_SNAPSHOT=
 # fonts-wqy-microhei: Chinese labels in plots            g++: Inductor compiles CPU kernels (pytorch#116696)
 # gcc: Triton compiles its launcher (pytorch#116696)     python3-dev: the launcher includes Python.h (pytorch#170456)
 # openssh-client: git over ssh                           tini: reaps zombies, passes SIGTERM on
-# hadolint ignore=DL3008
+# upgrade: the base is as old as its digest; error-on: a mirror that does not answer is no reason to ship old packages
+# hadolint ignore=DL3005,DL3008
 RUN --mount=type=bind,source=docker/apt-packages,target=/apt-packages \
-    apt-get ${APT_SNAPSHOT:+--snapshot "${APT_SNAPSHOT}"} update \
+    apt-get ${APT_SNAPSHOT:+--snapshot "${APT_SNAPSHOT}"} update --error-on=any \
+    && apt-get ${APT_SNAPSHOT:+--snapshot "${APT_SNAPSHOT}"} upgrade --yes \
     && apt-get ${APT_SNAPSHOT:+--snapshot "${APT_SNAPSHOT}"} install --yes --no-install-recommends \
         ca-certificates \
         curl \

@@ -32,6 +32,6 @@ target "image" {
   platforms = [PLATFORM]
   # Provenance names the builder's own run: it would make each build another one. It is attached as a referrer instead.
   attest = ["type=provenance,disabled=true"]
-  # zstd: 8 % smaller than gzip and a third of its CPU time; every Docker since 23 and containerd since 1.5 unpacks it.
-  output = ["type=oci,dest=${OUT}/${tgt}.tar,rewrite-timestamp=true,compression=zstd,force-compression=true"]
+  # zstd: smaller than gzip, and unpacked three times as fast; every Docker since 23 and containerd since 1.5 takes it. Level 9: BuildKit's best.
+  output = ["type=oci,dest=${OUT}/${tgt}.tar,rewrite-timestamp=true,compression=zstd,compression-level=9,force-compression=true"]
 }
