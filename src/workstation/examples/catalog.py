@@ -28,13 +28,23 @@ class Chapter:
     name: str
     title: str
     sections: str  # of the article
+    public: tuple[str, ...] = ()  # data that it takes where a person asks for them by name and a network has them
 
     @property
     def notebook(self) -> str:
         return f"{self.number:02d}_{self.name}.ipynb"
 
-    def load(self) -> Example:
-        return cast("Example", importlib.import_module(f"workstation.examples.{self.name}"))
+    def load(self, data: str | None = None) -> Example:
+        """The chapter as it stands, or with public data in place of its own."""
+        if data is None:
+            return cast("Example", importlib.import_module(f"workstation.examples.{self.name}"))
+        return cast("Example", importlib.import_module("workstation.examples.online").STUDIES[data])
+
+    def check(self, data: str | None) -> None:
+        """SettingError where the chapter takes no such public data."""
+        if data is not None and data not in self.public:
+            takes = " or ".join(self.public) or "its own data alone"
+            raise SettingError(f"--data {data} is not for {self.name}", remedy=f"{self.name} takes {takes}.")
 
 
 CHAPTERS = (
@@ -42,9 +52,15 @@ CHAPTERS = (
     Chapter(2, "tensors", "Tensors, graphs and gradients", "A1 §1.2, §2, §3; A2 §1.2, §2, §3"),
     Chapter(3, "linear_regression", "Linear regression three ways", "A1 §4; A2 §4.1–4.3"),
     Chapter(4, "logistic_regression", "Logistic regression", "A2 §2.6, §4.1"),
-    Chapter(5, "mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2"),
-    Chapter(6, "cnn", "Image classification with a CNN", "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1"),
-    Chapter(7, "transfer", "Transfer learning", "A1 §1.2; A2 §1.1–1.2"),
+    Chapter(5, "mlp", "MLP regression and data cleaning", "A1 §3.2; A2 §4.1, §5.2", ("california-housing",)),
+    Chapter(
+        6,
+        "cnn",
+        "Image classification with a CNN",
+        "A1 §6.1; A2 §4.4, §5.3–5.7, §6.1",
+        ("fashion-mnist", "cifar-10"),
+    ),
+    Chapter(7, "transfer", "Transfer learning", "A1 §1.2; A2 §1.1–1.2", ("imagenet-resnet18",)),
     Chapter(8, "sequence", "RNN and LSTM", "A2 §4.4"),
     Chapter(9, "gan", "A generative adversarial network", "A2 §4.4"),
     Chapter(10, "text_classification", "Text classification in two languages", "A1 §3.4, §6.2; A2 §6.2"),

@@ -70,21 +70,30 @@ def train(model: nn.Module, settings: Settings, hooks: Sequence[Hook], name: str
     """Train on four fifths of the digits, slightly moved anew each time; the logits, (360, 10), for the rest."""
     images, classes = digits()
     rows, unseen = split(classes, 0.2, settings.seed)
-    epochs = settings.epochs or 15
+    batches = Batches((images[rows], classes[rows]), size=64, seed=settings.seed, augment=move)
+    learn(model, batches, settings, hooks, name, epochs=15)
+    return predict(model, images[unseen], settings=settings)
+
+
+def learn(
+    model: nn.Module, batches: Batches, settings: Settings, hooks: Sequence[Hook], name: str, *, epochs: int
+) -> None:
+    """`epochs` of the batches, unless the settings say how many."""
+    epochs = settings.epochs or epochs
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    # Up and down again: the last, small steps are what brings the accuracy to rest.
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs + 1)
     fit(
         model,
-        Batches((images[rows], classes[rows]), size=64, seed=settings.seed, augment=move),
+        batches,
         F.cross_entropy,
         optimizer,
         epochs=epochs,
         settings=settings,
-        # Up and down again: the last, small steps are what brings the accuracy to rest.
-        scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs + 1),
+        scheduler=scheduler,
         hooks=hooks,
         name=name,
     )
-    return predict(model, images[unseen], settings=settings)
 
 
 def move(images: Tensor, most: float = 0.15) -> Tensor:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants, try_to_load_from_cache
 
 from workstation.errors import WorkstationError
+from workstation.examples import network
 
-PATIENCE = 3.0  # seconds
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -38,29 +34,9 @@ def locate(name: str) -> Located:
     download = f"Where there is a network, `hf download {name}` fetches it for later."
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"{name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it", remedy=download)
-    if not reachable():
+    if not network.answers(constants.ENDPOINT):
         raise ModelError(f"{name} is not on this machine, and {constants.ENDPOINT} does not answer", remedy=download)
     return Located(name, local=False)
-
-
-def reachable(patience: float = PATIENCE) -> bool:
-    """Whether the Hub answers at all. In a thread of its own: looking up its name has no time limit."""
-    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answers.put(_answers(patience)), daemon=True).start()
-    try:
-        return answers.get(timeout=patience)
-    except queue.Empty:
-        return False
-
-
-def _answers(patience: float) -> bool:
-    try:
-        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=patience).close()
-    except urllib.error.HTTPError:
-        return True  # a refusal is an answer
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _cached(name: str, file: str) -> bool:

@@ -59,7 +59,15 @@ def spoil(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return spoilt
 
 
-def cross_validated(table: pd.DataFrame, target: Tensor, settings: Settings, hooks: Sequence[Hook] = ()) -> float:
+def cross_validated(
+    table: pd.DataFrame,
+    target: Tensor,
+    settings: Settings,
+    hooks: Sequence[Hook] = (),
+    *,
+    dropout: float = 0.2,
+    decay: float = 1.0,
+) -> float:
     """R² of five models, each on the fifth of the rows it did not see; cleaning and scale are learnt in the fold."""
     answers = torch.empty_like(target)  # (rows, 1)
     for number, (train, test) in enumerate(folds(len(target), 5, settings.seed), start=1):
@@ -68,8 +76,8 @@ def cross_validated(table: pd.DataFrame, target: Tensor, settings: Settings, hoo
         scale, units = Standardizer.learn(rows[train]), Standardizer.learn(target[train])
 
         seed_everything(settings.seed)
-        model = network(inputs=rows.shape[1], hidden=32, dropout=0.2)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=1.0)
+        model = network(inputs=rows.shape[1], hidden=32, dropout=dropout)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=decay)
         batches = Batches((scale(rows[train]), units(target[train])), size=32, seed=settings.seed)
         epochs = settings.epochs or 60
         fit(model, batches, F.mse_loss, optimizer, epochs=epochs, settings=settings, hooks=hooks, name=f"fold_{number}")

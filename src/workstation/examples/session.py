@@ -29,20 +29,21 @@ class Session:
     chapter: Chapter
     settings: Settings
     directory: Path
+    data: str | None = None  # public data in place of the chapter's own
 
     @classmethod
-    def new(cls, chapter: Chapter, settings: Settings, out: Path | None) -> Session:
+    def new(cls, chapter: Chapter, settings: Settings, out: Path | None, data: str | None = None) -> Session:
         """A directory of its own, and in it what was asked for.
 
         torchrun starts the same command again after a failure, so under it `out` may hold this very run: it goes on.
         """
-        directory = distributed.from_first(lambda: _begin(chapter, settings, out))
+        directory = distributed.from_first(lambda: _begin(chapter, _choices(chapter, settings, data), out))
         if not directory.is_dir():
             raise SettingError(
                 f"rank {distributed.rank()} does not see {directory}, which rank 0 made",
                 remedy="--out must name a directory that every node shares.",
             )
-        return cls(chapter, settings, directory)
+        return cls(chapter, settings, directory, data)
 
     @classmethod
     def stopped(cls, chapter: Chapter, directory: Path, on: torch.device, shard: bool) -> Session:
@@ -59,17 +60,20 @@ class Session:
                 f"--resume {directory} holds a run of {kept['example']}, not of {chapter.name}",
                 remedy=f"workstation examples run {kept['example']} --resume {directory}",
             )
-        return cls(chapter, settings, directory)
+        # Runs that are older than this choice do not name it.
+        data = kept.get("public_data")
+        chapter.check(data)
+        return cls(chapter, settings, directory, data)
 
     def run(self) -> dict[str, Any]:
         """Run it; rank 0 keeps metrics.json. The report says what was promised and whether it holds."""
-        example = self.chapter.load()
+        example = self.chapter.load(self.data)
         began = time.perf_counter()
         hooks: list[Hook] = [Checkpoints(self.directory)]
         if distributed.rank() == 0:
             hooks += [TensorBoardLog(self.directory), ProgressBar()]
         metrics = example.run(self.settings, hooks)
-        report = _choices(self.chapter, self.settings) | {
+        report = _choices(self.chapter, self.settings, self.data) | {
             "device": device.describe(self.settings.device),
             "processes": distributed.size(),
             "data": example.DATA,
@@ -83,8 +87,7 @@ class Session:
         return report
 
 
-def _begin(chapter: Chapter, settings: Settings, out: Path | None) -> Path:
-    choices = _choices(chapter, settings)
+def _begin(chapter: Chapter, choices: dict[str, Any], out: Path | None) -> Path:
     if out is not None and dist.is_torchelastic_launched() and _kept(out) == choices:
         return out
     directory = rundir.create(chapter.name, out)
@@ -100,7 +103,7 @@ def _kept(directory: Path) -> dict[str, Any] | None:
         return None
 
 
-def _choices(chapter: Chapter, settings: Settings) -> dict[str, Any]:
+def _choices(chapter: Chapter, settings: Settings, data: str | None) -> dict[str, Any]:
     """What makes a run this run and no other. Where it runs does not."""
     return {
         "example": chapter.name,
@@ -108,4 +111,5 @@ def _choices(chapter: Chapter, settings: Settings) -> dict[str, Any]:
         "epochs": settings.epochs,
         "compile": settings.compile,
         "amp": settings.amp,
+        "public_data": data,
     }

@@ -11,8 +11,8 @@ class Metrics(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def holds(self) -> bool:
-        """True when the run kept its promise."""
+    def holds(self) -> bool | None:
+        """True when the run kept its promise; None when nothing was promised."""
         ...
 
 
