@@ -35,10 +35,13 @@ def test_the_articles_net_runs_on_6_by_6_pictures_and_on_no_others() -> None:
             net(torch.zeros(2, 3, side, side))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("side", "flat"), [(8, 512), (24, 4608), (28, 6272), (30, 6272), (32, 8192)])
-def test_two_poolings_mend_it_for_any_side(side: int, flat: int) -> None:
+def test_two_poolings_mend_it_for_any_side(side: int, flat: int, channels: int) -> None:
+    pictures = torch.zeros(2, channels, side, side)
     assert cnn.flat_features(side, pooled=True) == flat
-    assert cnn.article_net(pooled=True, side=side)(torch.zeros(2, 3, side, side)).shape == (2, 10)
+    assert cnn.article_net(channels, pooled=True, side=side)(pictures).shape == (2, 10)
+    assert cnn.convnet(side, channels)(pictures).shape == (2, 10)
 
 
 def test_evaluating_in_training_mode_answers_differently_each_time() -> None:

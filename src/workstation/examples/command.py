@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running = commands.add_parser(
         "run",
         help="run one example",
-        description="Run one example. Exit code 0: it kept its promise; 1: it did not. With --data nothing is "
-        "promised: 0 says that it ran to its end; 69: the data cannot be had.",
+        description="Run one example. Exit code 0: it kept its promise, or with --data, where nothing may be promised, "
+        "it ran to its end; 1: it did not keep it; 69: the data cannot be had.",
     )
     running.add_argument("name", metavar="NAME", help="a name that `workstation examples list` shows")
     running.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: the GPU if any")

@@ -1,7 +1,8 @@
 """Three chapters with public data in place of what stands in for them: `workstation examples run cnn --data cifar-10`.
 
 What is learnt, and how, is the chapters' own; only what the other data need is here. The chapters' thresholds were
-measured on the chapters' data, so they say nothing of these: here nothing is promised, and the numbers are reported.
+measured on the chapters' data and say nothing of these. Where no run was measured, nothing is promised: the numbers are
+reported and not judged.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ from workstation.training.scores import accuracy
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
-UNMEASURED = "nothing is promised, for this run was never measured by those who wrote it"
+UNMEASURED = "nothing is promised: no run with these data was measured when this was written"
+# Measured with five seeds: 0.777 to 0.794, the plane 0.661.
+BEYOND_THE_PLANE = "R² ≥ 0.75 on unseen districts, and 0.08 more than the best plane"
 SIDE = 64  # pixels: a ResNet takes any side from 32, and what it makes of 224 takes twelve times as long
 
 
@@ -53,26 +56,39 @@ class Study:
     run: Callable[[Settings, Sequence[Hook]], Metrics]
 
 
-class Unjudged:
-    def holds(self) -> None:
-        """Nothing was promised."""
-
-
 @dataclass(frozen=True)
-class Pictures(Unjudged):
+class Pictures:
     """On the 10 000 pictures of the public test set."""
 
     accuracy: float
     linear_accuracy: float
     parameters: int
 
+    def holds(self) -> None:
+        """Nothing was promised."""
+
 
 @dataclass(frozen=True)
-class Housing(Unjudged):
+class Housing:
     """R², five-fold, on districts not trained on."""
 
     r2: float
     plane_r2: float
+
+    def holds(self) -> bool:
+        return self.r2 >= 0.75 and self.r2 >= self.plane_r2 + 0.08
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Accuracy on the 1787 handwritten digits that were not trained on, mean over the draws."""
+
+    from_nothing: float  # a ResNet-18 too
+    head_only: float
+    fine_tuned: float
+
+    def holds(self) -> None:
+        """Nothing was promised."""
 
 
 def pictures(load: Callable[[], tuple[Rows, Rows]], settings: Settings, hooks: Sequence[Hook]) -> Pictures:
@@ -122,15 +138,6 @@ def plane_r2(table: pd.DataFrame, target: Tensor, seed: int) -> float:
     return mlp.r_squared(said, target)
 
 
-@dataclass(frozen=True)
-class Backbone(Unjudged):
-    """Accuracy on the 1787 handwritten digits that were not trained on, mean over the draws."""
-
-    from_nothing: float  # a ResNet-18 too
-    head_only: float
-    fine_tuned: float
-
-
 def backbone(settings: Settings, hooks: Sequence[Hook]) -> Backbone:
     """The transfer chapter's question to a network that has seen photographs in place of print."""
     photographs = imagenet_resnet18()
@@ -166,6 +173,6 @@ class Photograph(nn.Module):
 STUDIES = {
     "fashion-mnist": Study(str(FASHION_MNIST), UNMEASURED, partial(pictures, fashion_mnist)),
     "cifar-10": Study(str(CIFAR_10), UNMEASURED, partial(pictures, cifar_10)),
-    "california-housing": Study(str(CALIFORNIA_HOUSING), UNMEASURED, housing),
+    "california-housing": Study(str(CALIFORNIA_HOUSING), BEYOND_THE_PLANE, housing),
     "imagenet-resnet18": Study(f"{IMAGENET_RESNET18}; then {DIGITS}", UNMEASURED, backbone),
 }
