@@ -74,7 +74,7 @@ class PublicSet:
         part = ready.with_name(f"{self.name}.part")
         try:
             ready.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{ready}.lock"):
+            with FileLock(f"{ready}.lock", mode=0o664):  # of the group, as the cache is
                 if not ready.is_dir():
                     self._fetch(part)
                     part.rename(ready)
