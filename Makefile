@@ -76,8 +76,11 @@ unit: venv ## tests that need no Docker
 image: venv build devel ## this image's own promises, on real containers, and the release scripts
 	@pytest tests/image tests/release --ignore=tests/image/imagecheck
 
-INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp --volume "$(CURDIR)/tests/torch:/tests/torch:ro" \
-	    --workdir /tests/torch workstation python -m pytest -p no:cacheprovider .
+# A test a core, and a thread a test: these models are too small to keep two cores busy with one step.
+APART := --numprocesses auto --maxprocesses 4 --dist
+INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp --env OMP_NUM_THREADS=1 \
+	    --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \
+	    workstation python -m pytest -p no:cacheprovider $(APART) loadfile .
 
 .PHONY: torch
 torch: build ## the training code's tests, inside the image, each chapter with one seed
@@ -89,7 +92,7 @@ seeds: build ## each chapter's promise with five seeds: a quarter of an hour
 
 .PHONY: course
 course: venv build ## every notebook, run through the Lab's server
-	@pytest tests/course
+	@pytest $(APART) worksteal tests/course
 
 .PHONY: cluster-test
 cluster-test: venv build ## a cluster of containers survives the commonest faults; `make cluster-faults` does all
@@ -159,6 +162,10 @@ release: .env venv ## the commit's image as an OCI tar in dist/, dated by the co
 .PHONY: reproduce
 reproduce: .env venv ## build it twice from nothing and compare, to the bit
 	@python scripts/release reproduce
+
+.PHONY: pull-bench
+pull-bench: release ## from nothing to a ready Lab, by kind of image; writes docs/benchmarks/pull.md
+	@python scripts/release pull
 
 .PHONY: sbom
 sbom: venv build ## dist/sbom.cdx.json: the Python and Debian packages in the image (CycloneDX)

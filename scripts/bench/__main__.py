@@ -1,6 +1,6 @@
 """Measure the image and write docs/benchmarks/image.md: sizes, and ratios of things timed side by side in one run.
 
-    python scripts/bench [--pairs N] [--only sizes start import rebuild update]
+    python scripts/bench [--pairs N] [--only sizes start …]
 
 Absolute seconds belong to one machine; what is promised are ratios. A pair is timed A B A B …, and the median of the
 pairwise ratios is reported. With --only, the other sections stay as they were measured last, with their own date.
@@ -23,6 +23,7 @@ from rebuild import measure_rebuild
 from rich.console import Console
 from sizes import measure_sizes
 from timing import measure_import, measure_start
+from training import measure_scaling, measure_training
 from update import measure_update
 
 KEPT = RESULTS / "image.json"
@@ -33,6 +34,8 @@ MEASURES: Mapping[str, Callable[[int], Section]] = {
     "import": measure_import,
     "rebuild": measure_rebuild,
     "update": measure_update,
+    "training": measure_training,
+    "scaling": measure_scaling,
 }
 console = Console(stderr=True)
 

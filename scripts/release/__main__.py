@@ -2,6 +2,7 @@
 
     python scripts/release build [TARGET …]        dist/TARGET.tar, an OCI image each, and its digest
     python scripts/release reproduce [TARGET …]    build twice from nothing; 1 where the digests differ, and in what
+    python scripts/release pull                    push, pull and start what is built; docs/benchmarks/pull.md
 
 A target is `workstation` or `devel`; both, when none is named. What is committed is what is built.
 Exit codes: 0 done, 1 not reproducible, 69 no engine can do it, 77 root is needed, 78 there are uncommitted changes.
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from engine import Engine, ReleaseError, containerd_engine
 from layout import Image, differences
+from pull import write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
@@ -104,11 +106,14 @@ def reproduce(targets: Sequence[str]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("build", "reproduce"))
+    parser.add_argument("action", choices=("build", "reproduce", "pull"))
     parser.add_argument("targets", nargs="*", metavar="TARGET", choices=[*TARGETS, []], default=[])
     arguments = parser.parse_args()
     targets = arguments.targets or TARGETS
     try:
+        if arguments.action == "pull":
+            write_report(repeats=3)
+            return 0
         if git("status", "--porcelain", "--untracked-files=no"):
             raise ReleaseError("there are uncommitted changes", "Commit them: a release is a commit's image", 78)
         DIST.mkdir(exist_ok=True)

@@ -63,7 +63,7 @@ def containerd_engine(base_image: str) -> Iterator[Engine]:
     if own.has_containerd_store():
         yield own
         return
-    with _second_engine() as engine:
+    with second_engine({"containerd-snapshotter": True}) as engine:
         if subprocess.run(["docker", "image", "inspect", base_image], capture_output=True).returncode == 0:
             with subprocess.Popen(["docker", "save", base_image], stdout=subprocess.PIPE) as saved:
                 subprocess.run(
@@ -74,18 +74,23 @@ def containerd_engine(base_image: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def _second_engine() -> Iterator[Engine]:
+def second_engine(features: Mapping[str, bool]) -> Iterator[Engine]:
+    """An engine with a store of its own, which ends with the block.
+
+    Raises:
+        ReleaseError: 77, root is needed; 69, it did not start.
+    """
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         raise ReleaseError(
-            "this engine's store cannot date files, and starting one that can needs root",
-            'Set {"features": {"containerd-snapshotter": true}} in /etc/docker/daemon.json, or run this with sudo',
+            "a second engine is needed, and starting one needs root",
+            'Run this with sudo; to build, containerd-snapshotter among its features in daemon.json will do',
             77,
         )
     STATE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as folder, _bridge():
         state = Path(folder)
         settings, socket, log = state / "daemon.json", state / "docker.sock", state / "log"
-        settings.write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
+        settings.write_text(json.dumps({"features": dict(features)}))
         command = ["dockerd", "--config-file", settings, "--host", f"unix://{socket}", "--data-root", state / "data"]
         command += ["--exec-root", state / "exec", "--pidfile", state / "pid", "--bridge", BRIDGE, "--iptables=false"]
         with log.open("wb") as output:
