@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from workstation.errors import SettingError
 from workstation.examples.catalog import Chapter
@@ -33,23 +32,15 @@ class Session:
 
     @classmethod
     def new(cls, chapter: Chapter, settings: Settings, out: Path | None, data: str | None = None) -> Session:
-        """A directory of its own, and in it what was asked for.
-
-        torchrun starts the same command again after a failure, so under it `out` may hold this very run: it goes on.
-        """
-        directory = distributed.from_first(lambda: _begin(chapter, _choices(chapter, settings, data), out))
-        if not directory.is_dir():
-            raise SettingError(
-                f"rank {distributed.rank()} does not see {directory}, which rank 0 made",
-                remedy="--out must name a directory that every node shares.",
-            )
+        """A directory of its own, and in it what was asked for."""
+        directory = rundir.begin(chapter.name, out, _choices(chapter, settings, data))
         return cls(chapter, settings, directory, data)
 
     @classmethod
     def stopped(cls, chapter: Chapter, directory: Path, on: torch.device, shard: bool) -> Session:
         """The session that `directory` holds. Its own settings count; only where it runs may be another."""
         try:
-            kept = json.loads((directory / "settings.json").read_text())
+            kept = json.loads((directory / rundir.SETTINGS).read_text())
             settings = Settings(on, kept["seed"], kept["epochs"], kept["compile"], kept["amp"], shard)
         except (OSError, ValueError, KeyError) as error:
             raise SettingError(
@@ -85,22 +76,6 @@ class Session:
         if distributed.rank() == 0:
             rundir.write_json(self.directory / "metrics.json", report)
         return report
-
-
-def _begin(chapter: Chapter, choices: dict[str, Any], out: Path | None) -> Path:
-    if out is not None and dist.is_torchelastic_launched() and _kept(out) == choices:
-        return out
-    directory = rundir.create(chapter.name, out)
-    rundir.write_json(directory / "settings.json", choices)
-    return directory
-
-
-def _kept(directory: Path) -> dict[str, Any] | None:
-    try:
-        kept: dict[str, Any] = json.loads((directory / "settings.json").read_text())
-        return kept
-    except (OSError, ValueError):
-        return None
 
 
 def _choices(chapter: Chapter, settings: Settings, data: str | None) -> dict[str, Any]:

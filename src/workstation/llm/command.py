@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/llm-PRESET/001, …")
     training.add_argument("--resume", type=Path, metavar="DIR", help="go on with the stopped run in DIR")
     training.add_argument("--shard", action="store_true", help="under torchrun: FSDP2 instead of DDP")
+    training.epilog = "On several GPUs: torchrun --standalone --nproc-per-node gpu -m workstation llm pretrain"
     _add_device(training)
 
     evaluating = _action(

@@ -42,6 +42,8 @@ def add_actions(
     tuning.add_argument("--seed", type=int, help="default: 0")
     tuning.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/llm-finetune/001, …")
     tuning.add_argument("--resume", type=Path, metavar="DIR", help="go on with the stopped run in DIR")
+    tuning.add_argument("--shard", action="store_true", help="under torchrun: FSDP2 instead of DDP, with --method full")
+    tuning.epilog = "On several GPUs: torchrun --standalone --nproc-per-node gpu -m workstation llm finetune MODEL"
     add_device(tuning)
 
     exporting = action("export", "write a model as a Hugging Face directory, an adapter merged into it", export)
@@ -62,7 +64,7 @@ def add_actions(
 
 
 def finetune(arguments: argparse.Namespace) -> int:
-    """Train, keep the result, and say what it is worth on conversations that it never saw."""
+    """Train, keep the result, and say what it is worth on conversations that it never saw. Rank 0 speaks for all."""
     told = {name: value for name in CHOICES if (value := getattr(arguments, name)) is not None}
     if arguments.resume and (told or arguments.out):
         raise SettingError("other settings with --resume", remedy="A resumed run keeps those it began with.")
@@ -70,21 +72,22 @@ def finetune(arguments: argparse.Namespace) -> int:
         raise SettingError("no model is named", remedy="workstation llm finetune MODEL")
     from workstation.llm.finetune import Tuning
     from workstation.llm.tuning import TuningRun
-    from workstation.training import device
+    from workstation.training import distributed
     from workstation.training.preemption import stoppable
 
-    on = device.choose(arguments.device)
-    with stoppable():
+    with stoppable(), distributed.joined(arguments.device) as on:
         if arguments.resume:
-            run = TuningRun.stopped(arguments.resume, on)
+            run = TuningRun.stopped(arguments.resume, on, arguments.shard)
         else:
-            run = TuningRun.new(Tuning(**told), on, arguments.out)
+            run = TuningRun.new(Tuning(**told), on, arguments.out, arguments.shard)
         try:
             report = run.train()
         except KeyboardInterrupt:
             again = f"workstation llm finetune --resume {run.directory}"
             print(f"\nworkstation: stopped. To go on: {again}", file=sys.stderr)
             raise
+        if distributed.rank() != 0:
+            return 0
     print(f"{report['trained']:,} of {report['parameters']:,} weights trained, on {report['device']}")
     seen, rows = report["conversations"]["train"], report["rows"]
     print(f"{seen:,} conversations in {rows:,} rows, {report['filled']:.0%} full; {report['too_long']} were too long")

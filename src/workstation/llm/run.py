@@ -30,7 +30,7 @@ from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 from workstation.training.tensorboard import TensorBoardLog
 
-ABOUT, CURVE, METRICS = "settings.json", "validation.json", "metrics.json"
+CURVE, METRICS = "validation.json", "metrics.json"
 GLANCE = 128  # validation rows between stretches; the whole split is read at the end
 CHECKPOINT_SECONDS = 60.0
 
@@ -46,16 +46,11 @@ class Run:
 
     @classmethod
     def new(cls, preset: Preset, data: Data, settings: Settings, out: Path | None) -> Run:
-        """A directory of its own, made by rank 0. The vocabulary is the data's."""
+        """A directory of its own. The vocabulary is the data's."""
         preset = dataclasses.replace(preset, shape=dataclasses.replace(preset.shape, vocabulary=data.about.vocabulary))
-
-        def begin() -> Path:
-            directory = rundir.create(f"llm-{preset.name}", out)
-            shutil.copy(data.directory / FILE, directory / FILE)
-            rundir.write_json(directory / ABOUT, cls(preset, data, settings, directory)._choices())
-            return directory
-
-        return cls(preset, data, settings, distributed.from_first(begin))
+        directory = rundir.begin(f"llm-{preset.name}", out, _choices(preset, data, settings))
+        distributed.from_first(lambda: shutil.copy(data.directory / FILE, directory / FILE))
+        return cls(preset, data, settings, directory)
 
     @classmethod
     def stopped(cls, directory: Path, on: torch.device, shard: bool = False) -> Run:
@@ -94,7 +89,9 @@ class Run:
             hooks += [TensorBoardLog(self.directory), ProgressBar()]
         losses = pretrain(model, batches, recipe, self.settings, hooks)
         whole = evaluate.score(model, validation, lengths, self.settings, size=recipe.micro_batch)
-        report = self._choices() | {
+        report = _choices(self.preset, self.data, self.settings) | {
+            "device": device.describe(self.settings.device),
+            "processes": distributed.size(),
             "parameters": shape.parameters,
             "training_loss": losses[-1],
             "validation_loss": whole.loss,
@@ -125,16 +122,6 @@ class Run:
             )
         return model
 
-    def _choices(self) -> dict[str, Any]:
-        return {
-            "preset": self.preset.as_dict(),
-            "data": str(self.data.directory.resolve()),
-            "device": device.describe(self.settings.device),
-            "seed": self.settings.seed,
-            "amp": self.settings.amp,
-            "processes": distributed.size(),
-        }
-
 
 def settings(preset: Preset, on: torch.device, seed: int, amp: bool, shard: bool = False) -> Settings:
     """Mixed precision is a GPU's; on a CPU only who asks for it gets it."""
@@ -142,10 +129,20 @@ def settings(preset: Preset, on: torch.device, seed: int, amp: bool, shard: bool
     return Settings(on, seed, amp=mixed and (amp or on.type == "cuda"), shard=shard)
 
 
+def _choices(preset: Preset, data: Data, settings: Settings) -> dict[str, Any]:
+    """What makes a run this run and no other. Where it runs does not."""
+    return {
+        "preset": preset.as_dict(),
+        "data": str(data.directory.resolve()),
+        "seed": settings.seed,
+        "amp": settings.amp,
+    }
+
+
 def about(directory: Path) -> dict[str, Any]:
     """What a run was told. SettingError where `directory` holds none."""
     try:
-        kept: dict[str, Any] = json.loads((directory / ABOUT).read_text())
+        kept: dict[str, Any] = json.loads((directory / rundir.SETTINGS).read_text())
         Preset.from_dict(kept["preset"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(

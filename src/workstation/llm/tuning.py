@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from workstation.doctor.units import size
 from workstation.errors import SettingError
@@ -29,9 +31,10 @@ from workstation.llm.finetune import (
 )
 from workstation.llm.instructions import Exchange, Instructions
 from workstation.llm.memory import RESERVE, MemoryTooSmallError
-from workstation.llm.run import ABOUT, CHECKPOINT_SECONDS, METRICS
-from workstation.training import device, rundir
+from workstation.llm.run import CHECKPOINT_SECONDS, METRICS
+from workstation.training import device, distributed, rundir
 from workstation.training.checkpoint import Checkpoints
+from workstation.training.loop import Hook
 from workstation.training.progress import ProgressBar
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
@@ -39,6 +42,7 @@ from workstation.training.tensorboard import TensorBoardLog
 
 # Bytes of a weight, at least: as it is kept; and, where it is trained, its gradient and Adam's two means beside it.
 BYTES = {"full": 16.0, "lora": 2.0, "qlora": 0.55}
+READ = 4.0  # bytes of a weight that every process reads whole before it is sharded
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,16 @@ class Lesson:
     crossed: Rows  # the held-out questions with one another's answers
 
     @classmethod
-    def prepare(cls, tuning: Tuning, on: torch.device) -> Lesson:
+    def prepare(cls, tuning: Tuning, settings: Settings) -> Lesson:
         """All that can be wrong with a model or with data shows here."""
         recipe_for(tuning, 1, 1)  # before a large model is read
+        if settings.shard and tuning.method != "full":
+            raise SettingError(
+                f"--shard with {tuning.method}, whose frozen weights every process reads whole",
+                remedy="Leave --shard out, or choose --method full.",
+            )
         data = instructions.find(tuning.data)
-        base = load(tuning, on)
+        base = load(tuning, settings)
         answers.give_chat_template(base.tokenizer)
         length = min(tuning.length, base.context)
         sets = (data.train, data.held_out, crossed_answers(data.held_out))
@@ -73,20 +82,19 @@ class TuningRun:
     directory: Path
 
     @classmethod
-    def new(cls, tuning: Tuning, on: torch.device, out: Path | None) -> TuningRun:
+    def new(cls, tuning: Tuning, on: torch.device, out: Path | None, shard: bool = False) -> TuningRun:
         """The directory is made last: what cannot be used leaves nothing behind."""
         if Path(tuning.model).is_dir():  # the run may be resumed from elsewhere
             tuning = replace(tuning, model=str(Path(tuning.model).resolve()))
-        lesson = Lesson.prepare(tuning, on)
-        run = cls(tuning, lesson, _settings(tuning, on), rundir.create(f"llm-{NAME}", out))
-        rundir.write_json(run.directory / ABOUT, {NAME: tuning.as_dict()})
-        return run
+        settings = _settings(tuning, on, shard)
+        lesson = Lesson.prepare(tuning, settings)
+        return cls(tuning, lesson, settings, rundir.begin(f"llm-{NAME}", out, {NAME: tuning.as_dict()}))
 
     @classmethod
-    def stopped(cls, directory: Path, on: torch.device) -> TuningRun:
+    def stopped(cls, directory: Path, on: torch.device, shard: bool = False) -> TuningRun:
         """The run that `directory` holds. SettingError where it holds none, or one that is over."""
         try:
-            tuning = Tuning(**json.loads((directory / ABOUT).read_text())[NAME])
+            tuning = Tuning(**json.loads((directory / rundir.SETTINGS).read_text())[NAME])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SettingError(
                 f"--resume {directory} holds no fine-tuning", remedy="Name a directory that `finetune` made."
@@ -95,10 +103,11 @@ class TuningRun:
             raise SettingError(
                 f"--resume {directory} is finished", remedy="Its model can be served, exported, or tuned further."
             )
-        return cls(tuning, Lesson.prepare(tuning, on), _settings(tuning, on), directory)
+        settings = _settings(tuning, on, shard)
+        return cls(tuning, Lesson.prepare(tuning, settings), settings, directory)
 
     def train(self) -> dict[str, Any]:
-        """Train to the end, keep the model and metrics.json; the report."""
+        """Train to the end; the report. Every rank measures, as a sharded model needs all of them; rank 0 writes."""
         lesson, settings, base = self.lesson, self.settings, self.lesson.base
         began = time.perf_counter()
         seed_everything(self.tuning.seed)
@@ -108,6 +117,7 @@ class TuningRun:
             "origin": lesson.data.origin,
             "licence": lesson.data.licence,
             "device": device.describe(settings.device),
+            "processes": distributed.size(),
             "parameters": sum(weight.numel() for weight in model.parameters()),
             "trained": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             "conversations": {"train": lesson.train.conversations, "held_out": lesson.held_out.conversations},
@@ -117,13 +127,10 @@ class TuningRun:
             "counted_loss": counted_loss(lesson.train, lesson.held_out, base.model.config.vocab_size),
             "loss_before": answer_loss(model, lesson.held_out, settings),
         }
-        hooks = [Checkpoints(self.directory, CHECKPOINT_SECONDS), TensorBoardLog(self.directory), ProgressBar()]
+        hooks: list[Hook] = [Checkpoints(self.directory, CHECKPOINT_SECONDS)]
+        if distributed.rank() == 0:
+            hooks += [TensorBoardLog(self.directory), ProgressBar()]
         losses = finetune(model, lesson.train, self.tuning, settings, hooks)
-        # Left to itself, PEFT asks the hub whether the embedding is still the base's. It is: no row was added.
-        told = {} if self.tuning.method == "full" else {"save_embedding_layers": False}
-        with new_directory(self.directory / TUNED) as partial:
-            model.model.save_pretrained(partial, **told)
-            base.tokenizer.save_pretrained(partial)
         report |= {
             "training_losses": losses,
             "loss_after": answer_loss(model, lesson.held_out, settings),
@@ -131,19 +138,32 @@ class TuningRun:
             "peak_memory": torch.cuda.max_memory_allocated() if settings.device.type == "cuda" else None,
             "seconds": round(time.perf_counter() - began, 1),
         }
-        rundir.write_json(self.directory / METRICS, report)
+        weights = whole_weights(model) if settings.shard else None
+        distributed.from_first(lambda: self._keep(model.model, weights, report))
         return report
 
+    def _keep(self, model: Any, weights: dict[str, Tensor] | None, report: dict[str, Any]) -> None:
+        """The model last: where it is, nothing is missing."""
+        rundir.write_json(self.directory / METRICS, report)
+        if (self.directory / TUNED).exists():  # torchrun may start a finished run again
+            return
+        # Left to itself, PEFT asks the hub whether the embedding is still the base's. It is: no row was added.
+        told = {"state_dict": weights} if self.tuning.method == "full" else {"save_embedding_layers": False}
+        with new_directory(self.directory / TUNED) as partial:
+            model.save_pretrained(partial, **told)
+            self.lesson.base.tokenizer.save_pretrained(partial)
 
-def load(tuning: Tuning, on: torch.device) -> Causal:
+
+def load(tuning: Tuning, settings: Settings) -> Causal:
     """The model to tune, its weights in the precision that the method trains or freezes them in."""
+    on = settings.device
     half = on.type == "cuda" and tuning.method != "full"
     found = causal.load(
         tuning.model,
         on,
         dtype="bfloat16" if half else "float32",
         quantisation=quantisation(tuning.method, on),
-        check=_check(tuning.method, on),
+        check=_check(tuning.method, settings),
     )
     if hasattr(found.model, "merge_and_unload"):
         raise SettingError(
@@ -153,12 +173,16 @@ def load(tuning: Tuning, on: torch.device) -> Causal:
     return found
 
 
-def must_fit(parameters: int, method: str, available: int, where: str) -> None:
-    """MemoryTooSmallError where not even the weights, and what belongs to each, fit into `available` bytes."""
-    needed, usable = int(parameters * BYTES[method]), int(available * (1 - RESERVE))
+def must_fit(parameters: int, method: str, available: int, where: str, shares: int = 1) -> None:
+    """MemoryTooSmallError where not even the weights, and what belongs to each, fit into `available` bytes.
+
+    Of what is trained a GPU holds one of so many `shares`; before that, it has read all of the weights.
+    """
+    each = BYTES if shares == 1 else BYTES | {"full": max(READ, BYTES["full"] / shares)}
+    needed, usable = int(parameters * each[method]), int(available * (1 - RESERVE))
     if needed <= usable:
         return
-    fitting = [other for other, each in BYTES.items() if parameters * each <= usable]
+    fitting = [other for other, bytes_of_one in each.items() if parameters * bytes_of_one <= usable]
     raise MemoryTooSmallError(
         f"{method} of {parameters:,} weights needs {size(needed)} before the first activation, and {where} has "
         f"{size(usable)} to give",
@@ -174,12 +198,20 @@ def crossed_answers(exchanges: tuple[Exchange, ...]) -> list[Exchange]:
     ]
 
 
-def _check(method: str, on: torch.device) -> Check:
+def whole_weights(model: AnswerLoss) -> dict[str, Tensor]:
+    """A sharded model's weights, put together on rank 0's CPU; none on the others. Every rank must ask."""
+    found = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name.removeprefix("model."): weight for name, weight in found.items()}
+
+
+def _check(method: str, settings: Settings) -> Check:
+    on = settings.device
     if on.type != "cuda":
         return None
     available, where = torch.cuda.get_device_properties(on).total_memory, device.describe(on)
-    return lambda parameters: must_fit(parameters, method, available, where)
+    shares = distributed.size() if settings.shard else 1
+    return lambda parameters: must_fit(parameters, method, available, where, shares)
 
 
-def _settings(tuning: Tuning, on: torch.device) -> Settings:
-    return Settings(on, tuning.seed, amp=on.type == "cuda")
+def _settings(tuning: Tuning, on: torch.device, shard: bool) -> Settings:
+    return Settings(on, tuning.seed, amp=on.type == "cuda", shard=shard)

@@ -7,14 +7,51 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from workstation.errors import SettingError, WorkstationError
+from workstation.training import distributed
 from workstation.training.atomic import write_whole
+
+SETTINGS = "settings.json"
 
 
 class RunDirectoryError(WorkstationError):
     """The run's directory cannot be made or written."""
 
     exit_code = 73
+
+
+def begin(name: str, chosen: Path | None, settings: dict[str, Any]) -> Path:
+    """A directory for a run, made by rank 0 and seen by all, and in it what the run was told.
+
+    torchrun starts the same command again after a failure, so under it `chosen` may hold this very run: it goes on.
+    Every rank must ask.
+    """
+    directory = distributed.from_first(lambda: _begin(name, chosen, settings))
+    if not directory.is_dir():
+        raise SettingError(
+            f"rank {distributed.rank()} does not see {directory}, which rank 0 made",
+            remedy="--out must name a directory that every node shares.",
+        )
+    return directory
+
+
+def _begin(name: str, chosen: Path | None, settings: dict[str, Any]) -> Path:
+    told = json.loads(json.dumps(settings))  # a tuple comes back as a list
+    if chosen is not None and dist.is_torchelastic_launched() and _kept(chosen) == told:
+        return chosen
+    directory = create(name, chosen)
+    write_json(directory / SETTINGS, settings)
+    return directory
+
+
+def _kept(directory: Path) -> dict[str, Any] | None:
+    try:
+        kept: dict[str, Any] = json.loads((directory / SETTINGS).read_text())
+        return kept
+    except (OSError, ValueError):
+        return None
 
 
 def create(name: str, chosen: Path | None = None) -> Path:
