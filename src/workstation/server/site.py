@@ -47,7 +47,12 @@ class Site:
         return f"{page}?token={quote(self.token.value, safe='')}" if self.token.value else f"{page}  (no token needed)"
 
     def jupyter_arguments(self) -> list[str]:
-        arguments = [f"--ServerApp.port={self.port}", f"--ServerApp.base_url={self.base_url}"]
+        arguments = [
+            f"--ServerApp.port={self.port}",
+            f"--ServerApp.base_url={self.base_url}",
+            # Not under a Hub, whose servers ask the Hub who somebody is: the gate cannot wait for that.
+            "--ServerApp.jpserver_extensions=workstation.server.gate=True",
+        ]
         if self.certificate:
             arguments += [
                 f"--ServerApp.certfile={self.certificate.path}",

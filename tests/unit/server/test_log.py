@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from workstation.server.log import HARMLESS, Discretion
+from workstation.server.log import HARMLESS, LONGEST, Discretion
 
 
 @pytest.fixture
@@ -35,3 +35,14 @@ def test_other_lines_are_left_as_they_are(log: logging.Logger, logged: io.String
 def test_a_warning_about_nothing_is_not_printed(log: logging.Logger, logged: io.StringIO) -> None:
     log.warning("%s.\n    Setting websocket_ping_timeout=30000", HARMLESS)
     assert logged.getvalue() == ""
+
+
+def test_a_line_without_end_is_cut_and_says_so(log: logging.Logger, logged: io.StringIO) -> None:
+    log.warning("404 GET /%s", "x" * 60_000)
+    assert len(logged.getvalue()) < LONGEST + 50
+    assert "60009 characters" in logged.getvalue()
+
+
+def test_a_cut_inside_a_token_shows_none_of_it(log: logging.Logger, logged: io.StringIO) -> None:
+    log.warning("404 GET /%s?token=t0k%s", "x" * (LONGEST - 20), "n" * 60)
+    assert "t0k" not in logged.getvalue()

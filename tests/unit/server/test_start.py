@@ -66,7 +66,11 @@ def test_no_arguments_become_jupyter_lab_with_a_clickable_link(container: Contai
     link = re.search(rf"http://127\.0\.0\.1:{port}/lab\?token=([0-9a-f]{{48}})\n", done.stdout)
     assert link, done.stdout
     assert container.environment()["JUPYTER_TOKEN"] == link[1]
-    assert container.arguments() == [f"--ServerApp.port={port}", "--ServerApp.base_url=/"]
+    assert container.arguments() == [
+        f"--ServerApp.port={port}",
+        "--ServerApp.base_url=/",
+        "--ServerApp.jpserver_extensions=workstation.server.gate=True",
+    ]
 
 
 def test_the_doctors_summary_comes_before_the_link(container: Container, port: str) -> None:
