@@ -159,6 +159,7 @@ def job(ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Job:
     commands |= {"lora-again": commands["lora-stopped"]}  # torchrun starts the same command once more
     commands |= {"full-stopped": [*told, *WAYS["full"], "--out", home / "full-again"]}
     commands |= {"full-again": ["finetune", "--resume", home / "full-again"]}
+    commands |= {"qlora": [*told, "--method", "qlora", "--out", home / "qlora"]}
     commands |= {"refused": [*told, *WAYS["lora"], "--shard", "--out", home / "refused"]}
     stopped = [number for number, name in enumerate(commands) if name.endswith("stopped")]
     ran = ranks(len(commands), as_rank, list(commands.values()), stopped)
@@ -200,6 +201,11 @@ def test_a_job_whose_machine_was_taken_away_goes_on_to_the_same_bits(job: Job, n
     assert all(resumed[each] == undisturbed[each] for each in ("training_losses", *MEASURES))
     first, second = job.weights(name), job.weights(f"{name}-again")
     assert all(torch.equal(first[each], second[each]) for each in first)
+
+
+def test_frozen_weights_that_no_process_can_send_are_not_sent(job: Job) -> None:
+    assert [each.code for each in job.ran["qlora"]] == [0, 0], job.ran["qlora"][0].err
+    assert job.report("qlora")["loss_after"] < job.report("qlora")["loss_before"]
 
 
 def test_what_cannot_be_sharded_is_said_before_a_directory_is_made(job: Job) -> None:

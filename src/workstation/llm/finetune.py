@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from workstation.errors import DeviceError, SettingError
@@ -132,6 +133,9 @@ def finetune(
     """Train in place; the loss of each pass over the rows. Raises DivergedError, which names the step."""
     recipe = recipe_for(tuning, len(rows), model.model.config.hidden_size)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
+    # Every process has read the frozen weights from the same file, and not every quantised one can be sent.
+    frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)
     moved = AdamW(trained, lr=recipe.rate, betas=BETAS, weight_decay=recipe.decay, fused=True)
     return fit(
         model,
