@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -405,6 +406,54 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert not (Path.home() / "runs").exists(), "nothing was begun"
 
 
+def test_conversations_that_are_not_utf8_are_named(untrained: Path, tmp_path: Path, llm: Llm) -> None:
+    (tmp_path / "old.jsonl").write_bytes('{"messages": "床前"}'.encode("gb18030"))
+    ran = llm("finetune", untrained, "--data", tmp_path / "old.jsonl")
+    assert (ran.code, ran.out) == (65, "")
+    assert "old.jsonl is not UTF-8 (byte 14)" in ran.err
+
+
+def test_a_model_whose_loss_is_no_number_is_not_kept(untrained: Path, tmp_path: Path, llm: Llm) -> None:
+    found = causal.load(str(untrained), CPU)
+    next(iter(found.model.parameters())).data.fill_(float("nan"))
+    found.model.save_pretrained(tmp_path / "broken")
+    found.tokenizer.save_pretrained(tmp_path / "broken")
+    (tmp_path / "data.jsonl").write_text("\n".join(
+        json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]})
+        for answer in "bcdefghijk"
+    ))  # fmt: skip
+    ran = llm("finetune", tmp_path / "broken", "--data", tmp_path / "data.jsonl", "--out", tmp_path / "run")
+    assert ran.code == 70
+    assert "finetune: the loss is nan at step 1, in epoch 1 of 3" in ran.err
+    assert [each.name for each in (tmp_path / "run").iterdir() if not each.name.startswith("events.")] == [
+        "settings.json"
+    ]
+
+
+def test_a_disk_that_fills_leaves_no_half_of_a_model(untrained: Path, tmp_path: Path, llm: Llm) -> None:
+    good = json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})
+    (tmp_path / "data.jsonl").write_text(f"{good}\n{good.replace('b', 'c')}\n")
+    told = ["finetune", untrained, "--data", tmp_path / "data.jsonl", "--epochs", 1, "--out", tmp_path / "run"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # bytes of a file: the additions take 200 000
+        ran = llm(*told)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert ran.code == 65
+    assert f"could not save to {tmp_path / 'run'}" in ran.err
+    assert not (tmp_path / "run" / "model").exists()
+    assert llm("finetune", "--resume", tmp_path / "run").code == 0, "with room again it goes on"
+
+
+def test_a_machine_too_small_is_told_before_a_weight_is_read(tmp_path: Path, llm: Llm) -> None:
+    LlamaConfig(hidden_size=2**16, intermediate_size=2**18, num_hidden_layers=20).save_pretrained(tmp_path / "huge")
+    ran = llm("finetune", tmp_path / "huge", "--method", "full")
+    assert ran.code == 69
+    assert "before the first activation, and this machine has" in ran.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_gpu_too_small_is_told_what_would_fit() -> None:
     eight_billion = 8_030_000_000
     must_fit(eight_billion, "lora", 80 * 10**9, "an H100")
@@ -414,3 +463,8 @@ def test_a_gpu_too_small_is_told_what_would_fit() -> None:
         must_fit(eight_billion, "lora", 12 * 10**9, "a GPU")
     with pytest.raises(MemoryTooSmallError, match="choose a smaller model"):
         must_fit(eight_billion, "lora", 4 * 10**9, "a GPU")
+    with pytest.raises(MemoryTooSmallError, match="--method qlora would fit"):
+        must_fit(eight_billion, "lora", 32 * 10**9, "a laptop", half=False)
+    must_fit(eight_billion, "full", 80 * 10**9, "one of two H100s", shares=2)
+    with pytest.raises(MemoryTooSmallError, match=r"needs 29\.9 GiB"):  # what is read whole, however many share
+        must_fit(eight_billion, "full", 24 * 10**9, "one of 64 GPUs", shares=64)

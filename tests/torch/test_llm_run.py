@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import resource
 import shutil
 import subprocess
 import sys
@@ -289,6 +290,59 @@ def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_last_good_m
     model = decoder(SMALL, CPU)
     assert Checkpoints(tmp_path).restore(model, NAME)
     assert all(weight.isfinite().all() for weight in model.parameters())
+
+
+def test_a_corpus_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, llm) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    ran = llm("prepare", texts)
+    assert (ran.code, ran.out) == (65, "")
+    assert "texts holds 0 documents with text in them" in ran.err
+    (texts / "new.txt").write_text("床前明月光")
+    (texts / "old.txt").write_bytes("床前明月光".encode("gb18030"))
+    ran = llm("prepare", texts)
+    assert (ran.code, ran.out) == (65, "")
+    assert "old.txt is not UTF-8" in ran.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_too_long_a_prompt_says_how_long_it_may_be(finished: Run, llm) -> None:
+    ran = llm("sample", finished.directory, "床前明月光" * 20)
+    assert ran.code == 2
+    assert "and the model reads 32 in all" in ran.err
+
+
+def test_a_disk_that_fills_leaves_no_half_of_the_data_and_no_half_of_a_model(data: Data, tmp_path: Path, llm) -> None:
+    run, limits = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    told = ["pretrain", "--data", data.directory, "--steps", 1, "--out", run]
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # bytes of a file
+        preparing, training = llm("prepare", "poems", "--out", tmp_path / "poems"), llm(*told)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert preparing.code == 65
+    assert "cannot be written: " in preparing.err
+    assert "None" not in preparing.err
+    assert not list(tmp_path.glob("*poems*"))
+    assert training.code == 65
+    assert f"could not save to {run}" in training.err
+    assert not list(run.glob("pretrain-*"))
+
+
+def test_a_command_whose_loss_is_no_number_names_the_step_and_leaves_a_model_that_speaks(
+    data: Data, tmp_path: Path, llm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Poison(Hook):
+        def step(self, fit: Fit) -> None:
+            if fit.step == 2:
+                next(iter(fit.model.parameters())).data.fill_(float("nan"))
+
+    monkeypatch.setattr("workstation.llm.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("workstation.llm.run.ProgressBar", Poison)  # the last of the hooks: the second step is kept
+    ran = llm("pretrain", "--data", data.directory, "--steps", 3, "--out", tmp_path / "run")
+    assert ran.code == 70
+    assert "pretrain: the loss is nan at step 3" in ran.err
+    assert llm("sample", tmp_path / "run", "床前", "--tokens", 2).code == 0
 
 
 def test_data_of_another_tokenizer_are_not_evaluated(finished: Run, tmp_path: Path, llm) -> None:

@@ -39,7 +39,8 @@ def prepare(corpus: Corpus, directory: Path, vocabulary: int, tokenizer: Tokeniz
         partial.rename(directory)
     except OSError as error:
         raise DataError(
-            f"{directory} cannot be written: {error.strerror}", remedy="Make room, or choose another place with --out."
+            f"{directory} cannot be written: {error.strerror or error}",
+            remedy="Make room, or choose another place with --out.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

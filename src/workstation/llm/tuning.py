@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from workstation.doctor import cgroup
 from workstation.doctor.units import size
 from workstation.errors import SettingError
 from workstation.llm import answers, causal, instructions
@@ -42,7 +44,7 @@ from workstation.training.tensorboard import TensorBoardLog
 
 # Bytes of a weight, at least: as it is kept; and, where it is trained, its gradient and Adam's two means beside it.
 BYTES = {"full": 16.0, "lora": 2.0, "qlora": 0.55}
-READ = 4.0  # bytes of a weight that every process reads whole before it is sharded
+FLOAT = 4.0  # bytes: of a frozen weight on a CPU, and of one that every process reads whole before it is sharded
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,13 @@ def load(tuning: Tuning, settings: Settings) -> Causal:
     return found
 
 
-def must_fit(parameters: int, method: str, available: int, where: str, shares: int = 1) -> None:
+def must_fit(parameters: int, method: str, available: int, where: str, *, shares: int = 1, half: bool = True) -> None:
     """MemoryTooSmallError where not even the weights, and what belongs to each, fit into `available` bytes.
 
-    Of what is trained a GPU holds one of so many `shares`; before that, it has read all of the weights.
+    Of what is trained a process holds one of so many `shares`; before that, it has read all of the weights.
+    `half`: frozen weights are kept in bfloat16.
     """
-    each = BYTES if shares == 1 else BYTES | {"full": max(READ, BYTES["full"] / shares)}
+    each = BYTES | {"full": max(FLOAT, BYTES["full"] / shares), "lora": BYTES["lora"] if half else FLOAT}
     needed, usable = int(parameters * each[method]), int(available * (1 - RESERVE))
     if needed <= usable:
         return
@@ -205,12 +208,15 @@ def whole_weights(model: AnswerLoss) -> dict[str, Tensor]:
 
 
 def _check(method: str, settings: Settings) -> Check:
-    on = settings.device
-    if on.type != "cuda":
+    on, shares = settings.device, distributed.size() if settings.shard else 1
+    if on.type == "cuda":
+        whole, where = torch.cuda.get_device_properties(on).total_memory, device.describe(on)
+        return lambda parameters: must_fit(parameters, method, whole, where, shares=shares)
+    memory, place = cgroup.memory_limit() or cgroup.memory_total(), distributed.Place.from_environment(os.environ)
+    if memory is None:
         return None
-    available, where = torch.cuda.get_device_properties(on).total_memory, device.describe(on)
-    shares = distributed.size() if settings.shard else 1
-    return lambda parameters: must_fit(parameters, method, available, where, shares)
+    part, where = memory // (place.local_size if place else 1), "each process here" if place else "this machine"
+    return lambda parameters: must_fit(parameters, method, part, where, shares=shares, half=False)
 
 
 def _settings(tuning: Tuning, on: torch.device, shard: bool) -> Settings:
