@@ -1,9 +1,4 @@
-"""Too much, and nonsense, on one Lab of 2 GiB: nothing ends, nothing is kept, and it still answers.
-
-After each abuse the same process must hold about the memory and the files that it held before. The bounds leave room
-for what an allocator keeps, some 90 MiB after the upload; a leak of 13 kB a request, of an eighth of the upload, or of
-0.7 MiB or a tenth of a file a websocket is more.
-"""
+"""Too much at once, on one Lab of 2 GiB: nothing ends, nothing is kept, and it still answers."""
 
 from __future__ import annotations
 
@@ -13,7 +8,6 @@ import hashlib
 import http.client
 import json
 import os
-import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,98 +17,12 @@ from dataclasses import dataclass
 import pytest
 import requests
 import websocket
+from footprint import BACK_WITHIN_S, HEADERS, MORE_FILES, MORE_MEMORY_MIB, Footprint, came_back, status, surviving
 from lab import TOKEN, Lab, lab
 
 MIB, GIB = 2**20, 2**30
 MEMORY = "2g"
-MORE_MEMORY_MIB = 128
-MORE_FILES = 16
-BACK_WITHIN_S = 30
-ANSWERS_WITHIN_S = 10
-HEADERS = {"Authorization": f"token {TOKEN}"}
 NOBODY = "00000000-0000-0000-0000-000000000000"
-
-# When the server started, the most memory it had since it was last asked, its memory now (kB), its open files.
-FOOTPRINT = """
-pid=$(pgrep --oldest --full bin/jupyter-lab) && cut --delimiter=' ' --fields=22 /proc/$pid/stat &&
-sed --quiet 's/^\\(VmHWM\\|RssAnon\\):[^0-9]*//p' /proc/$pid/status && ls /proc/$pid/fd | wc --lines &&
-echo 5 >/proc/$pid/clear_refs
-"""
-# Every route of the server and its extensions that takes a body, as `PATTERN METHODS`.
-ROUTES = """
-from jupyter_server.serverapp import ServerApp
-from tornado.web import RequestHandler
-
-def routes(router):
-    for rule in router.rules:
-        if hasattr(rule.target, "rules"):
-            yield from routes(rule.target)
-        elif isinstance(rule.target, type) and issubclass(rule.target, RequestHandler):
-            yield rule.matcher.regex.pattern, rule.target
-
-server = ServerApp.instance()
-server.initialize(argv=[], new_httpserver=False)
-for pattern, handler in routes(server.web_app.default_router):
-    takes = [verb for verb in ("post", "put", "patch") if getattr(handler, verb) is not getattr(RequestHandler, verb)]
-    if takes:
-        print("ROUTE", pattern, ",".join(takes).upper())
-"""
-READS_JSON = [
-    "/api/config/notebook",
-    "/api/contents",
-    "/api/contents/nothing.ipynb",
-    "/api/events",
-    "/api/kernels",
-    "/api/me",
-    "/api/sessions",
-    f"/api/sessions/{NOBODY}",
-    "/api/terminals",
-    "/lab/api/extensions",
-    "/lab/api/plugins",
-    "/lab/api/settings/@jupyterlab/apputils-extension:themes",
-    "/lab/api/workspaces/nothing",
-    "/nbconvert/html",
-]
-READS_NONE = {
-    r"/api/contents.*/(checkpoints|trust)": "the address says it all",
-    r"/api/kernels/.*/|/api/shutdown|/lab/api/build": "the address says it all",
-    r"/lab/api/(settings|workspaces)/\?\$$": "without a name there is nothing to write to",
-    r"/api/security/csp-report": "a browser's report is logged as it comes",
-    r"/login": "a form",
-    r"/api/notebooks|/\.\*/\$$|/\$$": "a redirect",
-    r"/proxy/|/tensorboard/": "the program behind it reads it",
-}
-NO_JSON = {"cut off": b'{"a":', "words": b"let me in", "two": b"{}{}"}
-NOT_WHAT_IS_ASKED = {
-    "a list": b"[1]",
-    "a number": b"1",
-    "too deep": b"[" * 100_000,
-    "no UTF-8": b'\xff\xfe{"a": 1}',
-    "NUL": b'{"path": "\\u0000"}',
-}
-
-
-@dataclass(frozen=True)
-class Footprint:
-    started: int  # clock ticks since the boot
-    peak_mib: float
-    memory_mib: float
-    files: int
-
-    @classmethod
-    def of(cls, running: Lab) -> Footprint:
-        ran = running.run("sh", "-c", FOOTPRINT)
-        assert ran.code == 0, ran.output
-        started, peak, memory, files = (int(line.split()[0]) for line in ran.output.splitlines())
-        return cls(started, peak / 1024, memory / 1024, files)
-
-    def is_near(self, before: Footprint) -> bool:
-        """The same process, with about what it held then."""
-        return (
-            self.started == before.started
-            and self.memory_mib <= before.memory_mib + MORE_MEMORY_MIB
-            and self.files <= before.files + MORE_FILES
-        )
 
 
 @pytest.fixture(scope="module")
@@ -128,36 +36,6 @@ def survivor(small: Lab) -> Iterator[Lab]:
     """The Lab, which after the test must be as it was before."""
     with surviving(small):
         yield small
-
-
-@contextlib.contextmanager
-def surviving(running: Lab) -> Iterator[Footprint]:
-    status(running)
-    before = Footprint.of(running)
-    yield before
-    came_back(running, before)
-    container = running.container
-    container.reload()
-    assert (container.attrs["State"]["OOMKilled"], container.attrs["RestartCount"]) == (False, 0)
-    log = container.logs().decode(errors="replace").partition("?token=")[2].partition("\n")[2]
-    assert TOKEN not in log
-
-
-def status(running: Lab) -> None:
-    """Asked with the token, /api/status answers soon."""
-    answer = requests.get(running.url("api/status"), headers=HEADERS, timeout=ANSWERS_WITHIN_S)
-    assert answer.status_code == 200
-    assert "started" in answer.json()
-
-
-def came_back(running: Lab, before: Footprint) -> None:
-    """What is garbage goes when Python next looks for it, which takes requests."""
-
-    def near() -> bool:
-        status(running)
-        return Footprint.of(running).is_near(before)
-
-    running.wait_until(near, f"the server is as it was ({before})", BACK_WITHIN_S)
 
 
 def in_parallel(times: int, do: Callable[[int], None], at_once: int = 20) -> None:
@@ -301,48 +179,6 @@ def test_a_login_may_send_much(small: Lab) -> None:
     body = {"type": "file", "format": "text", "content": "x" * MIB}
     xsrf = {"X-XSRFToken": str(browser.cookies["_xsrf"])}
     assert browser.put(small.url("api/contents/a.txt"), json=body, headers=xsrf, timeout=60).status_code == 201
-
-
-@pytest.fixture(scope="module")
-def routes(small: Lab) -> dict[str, list[str]]:
-    ran = small.run("python", "-c", ROUTES)
-    found = [line.split() for line in ran.output.splitlines() if line.startswith("ROUTE ")]
-    assert len(found) > 20, ran.output
-    return {pattern: verbs.split(",") for _, pattern, verbs in found}
-
-
-def test_every_route_that_takes_a_body_is_tried_or_reads_none(routes: dict[str, list[str]]) -> None:
-    untried = [
-        pattern
-        for pattern in routes
-        if not any(re.fullmatch(pattern, path) for path in READS_JSON)
-        and not any(re.match(without, pattern) for without in READS_NONE)
-    ]
-    assert untried == []
-
-
-def nonsense(running: Lab, routes: dict[str, list[str]], bodies: dict[str, bytes]) -> Iterator[tuple[str, int, str]]:
-    for path in READS_JSON:
-        for verb in next(verbs for pattern, verbs in routes.items() if re.fullmatch(pattern, path)):
-            for what, body in bodies.items():
-                url = running.url(path.removeprefix("/"))
-                answer = requests.request(verb, url, data=body, headers=HEADERS, timeout=60, allow_redirects=False)
-                yield f"{verb} {path}: {what}", answer.status_code, answer.text
-
-
-def test_what_is_no_json_is_refused_and_nothing_is_told(survivor: Lab, routes: dict[str, list[str]]) -> None:
-    for asked, code, said in nonsense(survivor, routes, NO_JSON):
-        assert 400 <= code < 500, (asked, code, said)
-        assert "Traceback" not in said
-        assert "site-packages" not in said
-
-
-def test_json_of_another_kind_ends_nothing_and_nothing_is_told(survivor: Lab, routes: dict[str, list[str]]) -> None:
-    """Some of Jupyter's routes answer 500 here. It stays one answer: the Lab is as it was."""
-    for asked, code, said in nonsense(survivor, routes, NOT_WHAT_IS_ASKED):
-        assert code, asked
-        assert "Traceback" not in said
-        assert "site-packages" not in said
 
 
 def test_two_hundred_websockets_at_once(small: Lab) -> None:
