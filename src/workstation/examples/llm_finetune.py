@@ -30,9 +30,7 @@ READING = 2  # of chapter 30's nine stretches: enough to see what is learnt afte
 TUNING = Tuning("the model of chapter 30", batch=8, epochs=3)
 
 DATA = f"functions of {MODULES} modules of Python's standard library (PSF-2.0): signature and docstring, six kept aside"
-PROMISE = (
-    "an unseen answer's token costs 0.5 nats less than before and than by counting, and more beside another's question"
-)
+PROMISE = "an unseen answer's token costs 0.5 nats less than before, and than by counting tokens"
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Result:
     counted: float  # each token as likely as among all answers
     before: float
     after: float
-    anothers_question: float  # after, each answer below the question of another
+    anothers_question: float  # after, each answer below another's question: so small a model hardly sees a difference
 
     def holds(self) -> bool:
         return self.after + 0.5 < self.before and self.after + 0.5 < self.counted
