@@ -83,7 +83,7 @@ def second_engine(features: Mapping[str, bool]) -> Iterator[Engine]:
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         raise ReleaseError(
             "a second engine is needed, and starting one needs root",
-            'Run this with sudo; to build, containerd-snapshotter among its features in daemon.json will do',
+            "Run this with sudo; to build, containerd-snapshotter among its features in daemon.json will do",
             77,
         )
     STATE.mkdir(parents=True, exist_ok=True)
