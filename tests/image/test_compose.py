@@ -43,6 +43,10 @@ def test_shared_memory_is_enough_for_data_loader_workers() -> None:
     assert int(service()["shm_size"]) >= 2**30
 
 
+def test_the_log_cannot_fill_the_disk() -> None:
+    assert service()["logging"] == {"driver": "local"}, "json-file, the default, keeps every line for ever"
+
+
 def test_home_and_caches_are_volumes_of_their_own() -> None:
     mounts = {mount["target"]: (mount["type"], mount["source"]) for mount in service()["volumes"]}
     assert mounts == {"/home/workstation": ("volume", "home"), "/cache": ("volume", "cache")}

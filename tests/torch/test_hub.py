@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from workstation.examples import hub, network, tiny_bert
+from workstation import network
+from workstation.examples import hub, tiny_bert
 from workstation.examples.hub import Located, ModelError, locate
 from workstation.training.settings import Settings
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from workstation import network
 from workstation.errors import SettingError, WorkstationError
 from workstation.llm import corpus, hub
 from workstation.llm.corpus import CorpusError, Folder, Poems, StandardLibrary
@@ -245,5 +246,5 @@ def test_an_unreachable_hub_fails_in_seconds_and_says_what_to_do(monkeypatch: py
 
 def test_who_is_told_to_stay_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(hub.OFFLINE, "1")
-    monkeypatch.setattr(hub, "_answers", lambda _: pytest.fail("asked the hub"))
+    monkeypatch.setattr(network, "answers", lambda _: pytest.fail("asked the hub"))
     assert not hub.settle()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import constants, try_to_load_from_cache
 
+from workstation import network
 from workstation.errors import WorkstationError
-from workstation.examples import network
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 

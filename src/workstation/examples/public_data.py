@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.datasets import CIFAR10, FashionMNIST
 
+from workstation import network
 from workstation.errors import WorkstationError
-from workstation.examples import network
 from workstation.examples.datasets import DataError
 
 STALL = 10.0  # seconds without a byte, after which a download is given up

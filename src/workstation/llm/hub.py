@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import urllib.error
-import urllib.request
 from typing import Any
 
+from workstation import network
 from workstation.errors import WorkstationError
 
-PATIENCE = 5.0  # seconds; the hub's own client retries for minutes
 OFFLINE = "HF_HUB_OFFLINE"
 READ = ("huggingface_hub.constants", "datasets.config")  # what keeps the variable as it was at their import
 
@@ -29,7 +26,7 @@ def settle() -> bool:
     Otherwise they would ask a hub that does not answer, again and again, for most of a minute.
     """
     if OFFLINE not in os.environ:
-        os.environ[OFFLINE] = "0" if _answers(os.environ.get("HF_ENDPOINT", "https://huggingface.co")) else "1"
+        os.environ[OFFLINE] = "0" if network.answers(os.environ.get("HF_ENDPOINT", "https://huggingface.co")) else "1"
     online = os.environ[OFFLINE].upper() not in {"1", "ON", "YES", "TRUE"}
     if not online:
         for name in READ:
@@ -60,23 +57,3 @@ def unavailable(kind: str, repository: str, online: bool, error: Exception) -> H
         remedy=f"Connect this machine (HTTPS_PROXY or HF_ENDPOINT may be needed; unset {OFFLINE}), "
         f"or run `hf download {kind_flag}{repository}` elsewhere and copy $HF_HOME here.",
     )
-
-
-def _answers(endpoint: str) -> bool:
-    """Does anything answer there? Looking a name up may block for minutes, so the question is put in a thread."""
-    found = []
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(endpoint, method="HEAD")
-            with urllib.request.urlopen(request, timeout=PATIENCE):
-                found.append(True)
-        except urllib.error.HTTPError:
-            found.append(True)  # a refusal is an answer
-        except (OSError, ValueError):
-            pass
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PATIENCE)
-    return bool(found)
