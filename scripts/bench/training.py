@@ -15,6 +15,7 @@ from measured import Promise, Section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PATH = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/bin"
 TRAINING, SCALING = RECIPES / "training.py", RECIPES / "scaling.py"
 # Processes and threads of each: as many threads as cores either way, and one thread alone to compare with.
 LAYOUTS = ((1, 1), (1, 2), (2, 1))
@@ -41,7 +42,7 @@ def measure_training(count: int) -> Section:
         timed = [
             (
                 json.loads(output("docker", "run", "--rm", *mounted)),
-                json.loads(output("env", "--ignore-environment", "chroot", root, "python3", "/training.py")),
+                json.loads(output("env", "--ignore-environment", PATH, "chroot", root, "python3", "/training.py")),
             )
             for _ in range(count)
         ]
