@@ -76,23 +76,21 @@ unit: venv ## tests that need no Docker
 image: venv build devel ## this image's own promises, on real containers, and the release scripts
 	@pytest tests/image tests/release --ignore=tests/image/imagecheck
 
-# A test a core, and a thread a test: these models are too small to keep two cores busy with one step.
-APART := --numprocesses auto --maxprocesses 4 --dist
-INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp --env OMP_NUM_THREADS=1 \
+INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp \
 	    --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \
-	    workstation python -m pytest -p no:cacheprovider $(APART) loadfile .
+	    workstation python -m pytest -p no:cacheprovider .
 
 .PHONY: torch
-torch: build ## the training code's tests, inside the image, each chapter with one seed
-	@$(INSIDE) --seeds 1
+torch: build ## the training code's tests, inside the image, each chapter with SEEDS=1 seed
+	@$(INSIDE) --seeds $${SEEDS:-1}
 
 .PHONY: seeds
-seeds: build ## each chapter's promise with five seeds: a quarter of an hour
+seeds: build ## each chapter's promise with five seeds: about twenty minutes
 	@$(INSIDE) -k seed
 
 .PHONY: course
 course: venv build ## every notebook, run through the Lab's server
-	@pytest $(APART) worksteal tests/course
+	@pytest tests/course
 
 .PHONY: cluster-test
 cluster-test: venv build ## a cluster of containers survives the commonest faults; `make cluster-faults` does all

@@ -94,5 +94,5 @@ def measure_sizes(_: int) -> Section:
         + " |"
     )
     unpacked = json.loads(output("docker", "image", "inspect", IMAGE))[0]["Size"]
-    promise = Promise("the whole stack, unpacked", f"{unpacked / 1e9:.2f} GB", "≤ 7.2 GB", unpacked <= 7.2e9)
+    promise = Promise("the whole stack, unpacked", f"{unpacked / 1e9:.2f} GB", "≤ 6.7 GB", unpacked <= 6.7e9)
     return Section("Where each byte is", table, [promise])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +16,7 @@ CELL_DEADLINE_S = 300
 
 @pytest.fixture(scope="session")
 def running(image: str) -> Iterator[Lab]:
-    # Two kernels that each believe to have every core wait for each other.
-    threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-    with lab(image, environment={"OMP_NUM_THREADS": str(threads)}, shm_size="1g") as started:
+    with lab(image, shm_size="1g") as started:
         yield started
 
 

@@ -339,8 +339,8 @@ def test_qlora_trains_beside_quantised_weights(
 
 
 @pytest.mark.slow
-def test_the_lesson_teaches_a_model_that_has_only_read_to_answer(device: torch.device) -> None:
-    result = llm_finetune.run(Settings(device))  # one seed: five would take minutes
+def test_the_lesson_teaches_a_model_that_has_only_read_to_answer(settings: Settings) -> None:
+    result = llm_finetune.run(settings)
     assert result.holds(), result
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
 from workstation.examples import llm_pretrain
 from workstation.examples.llm_pretrain import PRESET
@@ -13,8 +12,8 @@ from workstation.training.settings import Settings
 
 
 @pytest.mark.slow
-def test_a_minute_of_training_beats_counting_five_tokens(device: torch.device) -> None:
-    result = llm_pretrain.run(Settings(device))  # one seed: five would take five minutes
+def test_a_minute_of_training_beats_counting_five_tokens(settings: Settings) -> None:
+    result = llm_pretrain.run(settings)
     assert result.holds(), result
     assert result.untrained == pytest.approx(math.log(PRESET.shape.vocabulary), abs=0.1)
 

@@ -59,12 +59,13 @@ def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
     fast = decoded_once(files, classes, settings.seed)
     losses = train(slow, settings, hooks, "slow"), train(fast, settings, hooks, "fast")
     before, after = profiled(slow, settings), profiled(fast, settings)
+    seconds_before, seconds_after = quickest(settings, slow, fast)
     return Result(
         busiest(before),
         loading_share(before),
         loading_share(after),
-        seconds(slow, settings),
-        seconds(fast, settings),
+        seconds_before,
+        seconds_after,
         max(abs(one - other) for one, other in zip(*losses, strict=True)),
         nan_source(lambda: distance(torch.ones(2, 3, requires_grad=True), torch.ones(2, 3)).sum()),
     )
@@ -174,14 +175,19 @@ def loading_share(watched: profile) -> float:
     return share
 
 
+def quickest(settings: Settings, *ways: FileBatches | Batches) -> list[float]:
+    """Seconds of the same training, by where the batches come from, without the profiler.
+
+    The best of five of each, in turn: other programs on the machine only ever make it slower, and all of them alike.
+    """
+    took = [[seconds(batches, settings) for batches in ways] for _ in range(5)]
+    return [min(each) for each in zip(*took, strict=True)]
+
+
 def seconds(batches: FileBatches | Batches, settings: Settings) -> float:
-    """The best of three: other programs on the machine only ever make it slower."""
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        train(batches, replace(settings, compile=False))
-        took.append(time.perf_counter() - began)
-    return min(took)
+    began = time.perf_counter()
+    train(batches, replace(settings, compile=False))
+    return time.perf_counter() - began
 
 
 def distance(a: Tensor, b: Tensor, epsilon: float = 0.0) -> Tensor:
