@@ -100,8 +100,9 @@ def work(result: Path, seconds: float) -> None:
         "gradient_error": error,
         "gradient_largest": largest,
     }
-    dist.destroy_process_group()
     result.write_text(json.dumps(document))
+    dist.barrier()  # who leaves early takes the connection away from under the other's farewell
+    dist.destroy_process_group()
 
 
 def main() -> None:
