@@ -162,7 +162,8 @@ reproduce: .env venv ## build it twice from nothing and compare, to the bit
 	@python scripts/release reproduce
 
 .PHONY: pull-bench
-pull-bench: release ## from nothing to a ready Lab, by kind of image; writes docs/benchmarks/pull.md
+pull-bench: venv build ## from nothing to a ready Lab, by kind of image; writes docs/benchmarks/pull.md
+	@python scripts/release build workstation
 	@python scripts/release pull
 
 .PHONY: sbom

@@ -6,14 +6,12 @@ import json
 import os
 import statistics
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine import IMAGE, NAIVE, RECIPES, build, image_exists, output
 from measured import Promise, Section
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PATH = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/bin"
 TRAINING, SCALING = RECIPES / "training.py", RECIPES / "scaling.py"
@@ -46,13 +44,12 @@ def measure_training(count: int) -> Section:
             )
             for _ in range(count)
         ]
-    inside, outside = (sorted(run["seconds"] for run in runs) for runs in zip(*timed, strict=True))
     ratio = statistics.median(ours["seconds"] / bare["seconds"] for ours, bare in timed)
     table = [f"| 200 steps of a ConvNet, {timed[0][0]['threads']} threads | torch | median s |", "| --- | --- | ---: |"]
-    table += [
-        f"| in the image, `docker run` | {timed[0][0]['torch']} | {statistics.median(inside):.2f} |",
-        f"| pip's torch, no container | {timed[0][1]['torch']} | {statistics.median(outside):.2f} |",
-    ]
+    for name, runs in zip(
+        ("in the image, `docker run`", "pip's torch, no container"), zip(*timed, strict=True), strict=True
+    ):
+        table.append(f"| {name} | {runs[0]['torch']} | {statistics.median(run['seconds'] for run in runs):.2f} |")
     return Section("Training", table, [Promise("training ÷ in no container", f"{ratio:.3f}", "≤ 1.03", ratio <= 1.03)])
 
 

@@ -23,7 +23,7 @@ from layout import Image
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "benchmarks" / "pull.md"
 IMAGE, NAIVE = "torch-workstation:local", "torch-workstation-naive:bench"
-PORT, READY_S = 8888, 120
+READY_S = 120
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -38,6 +38,8 @@ def measure(repeats: int) -> list[str]:
     release = ROOT / "dist" / "workstation.tar"
     if not release.exists():
         raise ReleaseError("dist/workstation.tar is not there", "make release", 78)
+    if subprocess.run(["docker", "image", "inspect", NAIVE], capture_output=True).returncode != 0:
+        raise ReleaseError(f"there is no image {NAIVE}, the recipe to compare with", "make bench builds it", 78)
     for program in ("docker-registry", "oras"):
         if shutil.which(program) is None:
             raise ReleaseError(f"{program} is not installed", f"Debian 13 has it: apt-get install {program}", 69)
@@ -68,13 +70,9 @@ def _pull(reference: str) -> Pulled:
         began = time.monotonic()
         engine.output("pull", "--quiet", reference)
         pulled = time.monotonic()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        published = f"127.0.0.1:{port}:{PORT}"
-        container = engine.output("run", "--detach", "--publish", published, "--shm-size", "1g", reference)
+        container = engine.output("run", "--detach", "--publish", "127.0.0.1::8888", "--shm-size", "1g", reference)
         try:
-            _wait_for_answer(f"http://127.0.0.1:{port}/api")
+            _wait_for_answer(f"http://{engine.output('port', container, '8888/tcp')}/api")
             return Pulled(pulled - began, time.monotonic() - pulled)
         finally:
             engine.output("rm", "--force", "--volumes", container)
@@ -122,10 +120,10 @@ def _size(reference: str) -> int:
 @contextmanager
 def _registry() -> Iterator[str]:
     STATE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=STATE) as folder, socket.socket() as free:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-        free.close()
+    with tempfile.TemporaryDirectory(dir=STATE) as folder:
         settings = {
             "version": 0.1,
             "storage": {"filesystem": {"rootdirectory": f"{folder}/storage"}},

@@ -21,7 +21,6 @@ SUBSECTIONS = {
 DEEPER = {"A2 §5.1": 4, "A2 §5.2": 3}
 CLAIMS = 64
 LARGE_MODELS = 30  # the first chapter about them: a part of its own, which the others may grow up to
-PLANNED = set(re.findall(r"planned: ([^,|]+?)(?=[,|]| \|)", TEXT))
 
 
 def sections() -> list[str]:
@@ -37,7 +36,7 @@ def rows(first_cell: str) -> list[str]:
 
 
 def is_carried(cell: str) -> bool:
-    return "](" in cell or "planned: " in cell or cell == "opinion, nothing to run"
+    return "](" in cell or cell == "opinion, nothing to run"
 
 
 @pytest.mark.parametrize("section", sections())
@@ -70,20 +69,14 @@ def test_every_notebook_is_a_chapter() -> None:
     assert {path.name for path in (ROOT / "notebooks").glob("*.ipynb")} == known | {"00_start_here.ipynb"}
 
 
-def test_chapters_are_numbered_in_reading_order_and_only_planned_ones_are_missing() -> None:
+def test_chapters_are_numbered_in_reading_order_and_none_is_missing() -> None:
     numbers = [chapter.number for chapter in CHAPTERS]
     assert numbers == sorted(set(numbers))
     before = [number for number in numbers if number < LARGE_MODELS]
-    gaps = set(range(1, before[-1] + 1)) - set(before)
-    assert len(gaps) <= len(PLANNED), gaps
+    assert before == list(range(1, len(before) + 1))
 
 
 def test_every_link_leads_to_a_file() -> None:
     links = re.findall(r"\]\((\.\./[^)#]+)\)", TEXT)
     assert links
     assert [link for link in links if not (PAGE.parent / link).exists()] == []
-
-
-def test_what_is_planned_is_not_there_yet() -> None:
-    titles = {chapter.title for chapter in CHAPTERS}
-    assert PLANNED.isdisjoint(titles), "a chapter that exists is no longer planned"
