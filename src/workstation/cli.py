@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import os
 import sys
+from typing import NoReturn
 
 from workstation import __version__
 from workstation.errors import WorkstationError
@@ -27,10 +30,26 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse, run, exit: 0 when all is well, 2 for unusable arguments, the error's own code otherwise."""
     arguments = parser().parse_args()
+    code = 0
     try:
-        sys.exit(arguments.run(arguments))
+        code = arguments.run(arguments)
     except WorkstationError as error:
         print(f"workstation: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    if "RANK" in os.environ:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End a process of a job, as multiprocessing ends its own: all but the taking down of Python itself.
+
+    DTensor's caches keep a process group, and so its threads, to the end. One that lets go of a tensor while Python is
+    going down aborts a run that had succeeded: https://github.com/pytorch/pytorch/issues/190489
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

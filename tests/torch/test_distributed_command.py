@@ -34,6 +34,58 @@ def test_torchrun_runs_an_example_once_on_all_its_processes(tmp_path: Path) -> N
     assert len(list(out.glob("events.*"))) == len(list(out.glob("house_price-*"))) == 1
 
 
+LEAVER = """
+from pathlib import Path
+import torch
+from torch import nn, optim
+from torch.nn import functional as F
+from workstation.training import distributed
+from workstation.training.batches import Batches
+from workstation.training.loop import fit
+from workstation.training.settings import Settings
+
+with distributed.joined("cpu"):
+    x, model = torch.randn(8, 4), nn.Linear(4, 4)
+    fit(model, Batches((x, x), size=4), F.mse_loss, optim.SGD(model.parameters()), epochs=1, settings=Settings())
+tasks = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+print(*[task for task in tasks if "gloo" in task], "none")
+"""
+
+
+@pytest.mark.slow
+def test_no_thread_of_the_job_outlives_it(tmp_path: Path) -> None:
+    """One that does can abort the process on its way out: exit code -6 after a run that had succeeded."""
+    (tmp_path / "leave.py").write_text(LEAVER)
+    command = [sys.executable, *TORCHRUN, str(tmp_path / "leave.py")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["none", "none"]
+
+
+LAST_WORDS = """
+import atexit, sys
+from workstation.cli import main
+
+class Kept:
+    def __del__(self, write=sys.stdout.write):
+        write("taken down ")
+
+sys.modules["kept"] = Kept()  # goes with the modules, after everything else
+atexit.register(print, "exit handler", end=" ")
+sys.argv = ["workstation", "examples", "run", "no such chapter"]
+main()
+"""
+
+
+@pytest.mark.parametrize(("rank", "said"), [({"RANK": "0"}, "exit handler"), ({}, "exit handler taken down")])
+def test_a_process_of_a_job_ends_with_its_own_code_but_is_not_taken_down(rank: dict[str, str], said: str) -> None:
+    """FSDP2's caches keep the job's threads, and those must not meet a Python that is half gone."""
+    command = [sys.executable, "-c", LAST_WORDS]
+    ran = subprocess.run(command, env=os.environ | rank, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stdout.split() == said.split()
+
+
 def test_sigterm_is_no_failure_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, *WORKSTATION, "cnn", "--epochs", "1000", "--out", str(out)]

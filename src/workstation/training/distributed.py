@@ -12,6 +12,11 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+# Its functions' defaults keep the process group that exists when it is first imported, and DDP imports it late. A group
+# that is kept keeps its threads, and one of those that lets go of a tensor while Python is going down aborts a run that
+# had succeeded (pytorch/pytorch#190489). Imported here, there is none to keep.
+import torch.distributed.nn
+
 from workstation.errors import DeviceError, SettingError, WorkstationError
 from workstation.training.device import choose
 from workstation.training.preemption import Stopped
