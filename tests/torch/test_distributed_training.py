@@ -63,8 +63,7 @@ def train(
 
 
 def weights_of(model: nn.Module) -> Tensor:
-    whole = [value.full_tensor() if hasattr(value, "full_tensor") else value for value in model.state_dict().values()]
-    return torch.cat([value.detach().flatten().double() for value in whole])
+    return torch.cat([value.detach().flatten().double() for value in model.state_dict().values()])
 
 
 def far(ours: list[float], theirs: list[float]) -> float:
@@ -98,7 +97,7 @@ def test_without_the_exchange_of_gradients_the_ranks_drift_apart() -> None:
 
 
 def train_without_ddp() -> tuple[list[float], Tensor]:
-    loop.parallel = lambda model, *_: model
+    loop.parallel = lambda model, *_: contextlib.nullcontext((model, model))
     return train(epochs=2)
 
 

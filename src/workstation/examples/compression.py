@@ -102,7 +102,8 @@ def with_zeros(
     seed_everything(settings.seed)
     network = _copy(full)
     weights = [(layer, "weight") for layer in network if isinstance(layer, nn.Conv2d | nn.Linear)]
-    prune.global_unstructured(weights, prune.L1Unstructured, amount=share)
+    with torch.no_grad():  # or the network cannot be copied, as FSDP2 must
+        prune.global_unstructured(weights, prune.L1Unstructured, amount=share)
     if repair:
         _learn(network, F.cross_entropy, settings, hooks, name="zeros", rate=0.003, epochs=5)
     for layer, name in weights:

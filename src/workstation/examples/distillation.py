@@ -12,7 +12,7 @@ class Pair(nn.Module):
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
-        self.student, self.teacher = student, teacher
+        self.student, self.teacher = student, teacher.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Pair:
         super().train(mode)

@@ -27,6 +27,7 @@ from workstation.llm.pretrain import decoder
 from workstation.llm.sample import Sampling, generate
 from workstation.llm.serve.server import Address, running
 from workstation.llm.tokens import Tokenizer
+from workstation.training import distributed
 from workstation.training.loop import Hook
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
@@ -54,6 +55,11 @@ class Result:
 
 def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
     model, tokenizer = trained(settings, hooks)
+    return distributed.from_first(lambda: served(model, tokenizer, settings))
+
+
+def served(model: Decoder, tokenizer: Tokenizer, settings: Settings) -> Result:
+    """Exported, loaded, and asked over HTTP: in a job of many processes by one of them."""
     with tempfile.TemporaryDirectory() as directory:
         loaded = exported(model, tokenizer, Path(directory) / "lesson", settings)
     with running(loaded, Address("lesson", port=0)) as server:

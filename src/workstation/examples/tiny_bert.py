@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerBase
@@ -68,7 +69,9 @@ def pretrain(folder: Path, settings: Settings, hooks: Sequence[Hook] = ()) -> li
         hooks=hooks,
         name="pretrain",
     )
-    bert.save_pretrained(folder)
+    # As its save_pretrained, which in a job of many processes writes on the first one of each machine alone.
+    bert.config.save_pretrained(folder)
+    save_model(bert, str(folder / "model.safetensors"), metadata={"format": "pt"})
     tokenizer.save_pretrained(folder)
     return losses
 

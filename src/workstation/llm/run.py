@@ -25,6 +25,7 @@ from workstation.llm.watch import NoGarbage, Speed, Validation
 from workstation.training import device, distributed, rundir
 from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import Hook
+from workstation.training.parallel import shard
 from workstation.training.progress import ProgressBar
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
@@ -83,6 +84,8 @@ class Run:
         model = decoder(self.preset, self.settings.device)
         if self.settings.device.type == "cuda":
             model.compile(dynamic=False)  # a CPU never earns the minutes back
+        if self.settings.shard:
+            shard(model)
         # The curve before the checkpoint: the epochs of a checkpoint are then always in it.
         hooks: list[Hook] = [speed, NoGarbage(), curve, Checkpoints(self.directory, CHECKPOINT_SECONDS)]
         if distributed.rank() == 0:

@@ -37,6 +37,7 @@ from workstation.llm.run import CHECKPOINT_SECONDS, METRICS
 from workstation.training import device, distributed, rundir
 from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import Hook
+from workstation.training.parallel import shard
 from workstation.training.progress import ProgressBar
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
@@ -129,6 +130,8 @@ class TuningRun:
             "counted_loss": counted_loss(lesson.train, lesson.held_out, base.model.config.vocab_size),
             "loss_before": answer_loss(model, lesson.held_out, settings),
         }
+        if settings.shard:
+            shard(model)
         hooks: list[Hook] = [Checkpoints(self.directory, CHECKPOINT_SECONDS)]
         if distributed.rank() == 0:
             hooks += [TensorBoardLog(self.directory), ProgressBar()]

@@ -127,38 +127,39 @@ def fit(
     says.
 
     In a job of many processes every one is given the same whole batches and takes its own rows of each: the gradient is
-    that of the whole batch, however many they are.
+    that of the whole batch, however many they are. With `settings.shard` a copy is trained, in parts, and its moments
+    are gone afterwards; `loss` must then know `model` by what it answers alone.
 
     Raises DivergedError at the end of the first epoch in which a loss is not finite, and names the step.
     """
-    state = Fit(name, model.to(settings.device), optimizer, epochs, scheduler)
-    replica = parallel(model, optimizer, settings)
-    for hook in hooks:
-        hook.start(state)
-    gradient = _Gradient(replica, loss, weight, accumulate, settings)
-    try:
-        for epoch in range(len(state.losses), epochs):
-            model.train()
-            for batch in _from(batches, epoch, done=len(state.unread)):
-                optimizer.zero_grad(set_to_none=True)
-                state.unread.append(gradient.add(batch, state.step))
-                state.weights.append(weight(batch[-1]))
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), clip)
-                optimizer.step()
-                average_statistics(model)
-                if scheduler is not None and schedule == "step":
+    with parallel(model.to(settings.device), optimizer, settings) as (trained, replica):
+        state = Fit(name, trained, optimizer, epochs, scheduler)
+        for hook in hooks:
+            hook.start(state)
+        gradient = _Gradient(replica, loss, weight, accumulate, settings)
+        try:
+            for epoch in range(len(state.losses), epochs):
+                trained.train()
+                for batch in _from(batches, epoch, done=len(state.unread)):
+                    optimizer.zero_grad(set_to_none=True)
+                    state.unread.append(gradient.add(batch, state.step))
+                    state.weights.append(weight(batch[-1]))
+                    if clip is not None:
+                        nn.utils.clip_grad_norm_(trained.parameters(), clip)
+                    optimizer.step()
+                    average_statistics(trained)
+                    if scheduler is not None and schedule == "step":
+                        scheduler.step()
+                    for hook in hooks:
+                        hook.step(state)
+                state.close_epoch()
+                if scheduler is not None and schedule == "epoch":
                     scheduler.step()
                 for hook in hooks:
-                    hook.step(state)
-            state.close_epoch()
-            if scheduler is not None and schedule == "epoch":
-                scheduler.step()
+                    hook.epoch(state)
+        finally:
             for hook in hooks:
-                hook.epoch(state)
-    finally:
-        for hook in hooks:
-            hook.end(state)
+                hook.end(state)
     return state.losses
 
 

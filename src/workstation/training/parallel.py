@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -16,30 +18,42 @@ from workstation.training import distributed
 from workstation.training.settings import Settings
 
 
-def parallel(model: nn.Module, optimizer: Optimizer, settings: Settings) -> nn.Module:
-    """What to call instead of `model`, which it trains: each backward leaves the mean of the ranks' gradients.
+@contextmanager
+def parallel(model: nn.Module, optimizer: Optimizer, settings: Settings) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """What to train in place of `model`, and what to call: each backward leaves the mean of the ranks' gradients.
 
-    DDP keeps a whole replica on every rank. `settings.shard` (FSDP2) keeps a part of each parameter, gradient and
-    moment on each: `model` is changed in place, and its parameters in `optimizer` with it.
+    DDP keeps a whole replica on every rank. With `settings.shard` a copy of the model is trained, of which each rank
+    has a part; afterwards `model` has what it learnt, whole. One that `shard` was given before stays in parts.
     """
+    if not dist.is_initialized() or hasattr(model, "set_requires_gradient_sync"):  # an FSDPModule
+        yield model, model
+    elif settings.shard:
+        # Not in place: a model in parts can be called, but not read, copied or cut up, as a chapter goes on to do.
+        twin = copy.deepcopy(model)
+        shard(twin)
+        _point(optimizer, model, twin)
+        yield twin, twin
+        model.load_state_dict(get_model_state_dict(twin, options=StateDictOptions(full_state_dict=True)))
+        _point(optimizer, twin, model)
+    else:
+        # Its statistics are averaged below; broadcasting rank 0's would throw away what the others saw.
+        yield (
+            model,
+            DistributedDataParallel(
+                model,
+                device_ids=[settings.device.index] if settings.device.type == "cuda" else None,
+                forward_sync_buffers=False,
+                gradient_as_bucket_view=True,  # no second copy of every gradient
+            ),
+        )
+
+
+def shard(model: nn.Module) -> None:
+    """FSDP2: each rank keeps a part of each parameter. In place and for good, for what may fit on no rank whole."""
     if not dist.is_initialized():
-        return model
-    if settings.shard:
-        _shard(model, optimizer)
-        return model
-    # Its statistics are averaged below; broadcasting rank 0's would throw away what the others saw.
-    return DistributedDataParallel(
-        model,
-        device_ids=[settings.device.index] if settings.device.type == "cuda" else None,
-        forward_sync_buffers=False,
-        gradient_as_bucket_view=True,  # no second copy of every gradient
-    )
-
-
-def _shard(model: nn.Module, optimizer: Optimizer) -> None:
+        return
     from torch.distributed.fsdp import fully_shard  # half a second, for those alone who ask for it
 
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.data, src=0)  # as DDP does: all start from the same numbers
     # The items of a ModuleList (a Transformer's blocks) are gathered one at a time: only one is ever whole.
@@ -48,9 +62,14 @@ def _shard(model: nn.Module, optimizer: Optimizer) -> None:
             for block in module:
                 fully_shard(block)
     fully_shard(model)
-    sharded = dict(model.named_parameters())
+
+
+def _point(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> None:
+    """Let it train in `new` what it trained in `old`."""
+    names = {id(parameter): name for name, parameter in old.named_parameters()}
+    parameters = dict(new.named_parameters())
     for group in optimizer.param_groups:
-        group["params"] = [sharded[names[id(parameter)]] for parameter in group["params"]]
+        group["params"] = [parameters[names[id(parameter)]] for parameter in group["params"]]
 
 
 def rank_shares(batch: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
