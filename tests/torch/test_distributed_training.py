@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workstation.errors import SettingError
+from workstation.examples import verification
+from workstation.examples.verification import contrastive_loss
 from workstation.training import distributed, loop, rundir
 from workstation.training.batches import Batches
 from workstation.training.checkpoint import Checkpoints
@@ -88,6 +90,31 @@ def test_any_number_of_processes_gives_the_same_curve_and_equal_weights(size: in
 
 def train_as(shard: bool) -> tuple[list[float], Tensor]:
     return train(shard=shard)
+
+
+@shard_or_not
+def test_a_loss_that_compares_rows_compares_all_of_the_batch(shard: bool) -> None:
+    alone, weights = compare_rows(shard=False)
+    curves, replicas = zip(*together(3, compare_rows, shard), strict=True)
+    assert all(far(curve, alone) <= EXACT for curve in curves)
+    assert (replicas[0] - weights).abs().max() <= 10 * EXACT
+    apart = together(3, compare_own_rows)
+    assert all(far(curve, alone) > 1000 * EXACT for curve, _ in apart)
+
+
+def compare_rows(shard: bool) -> tuple[list[float], Tensor]:
+    seed_everything(0)
+    x = torch.randn(103, 6)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    curve, batches = Curve(), Batches((x, torch.arange(103) % 5), size=20)
+    fit(model, batches, contrastive_loss, optimizer, epochs=4, settings=Settings(shard=shard), hooks=[curve])
+    return curve.losses, weights_of(model)
+
+
+def compare_own_rows() -> tuple[list[float], Tensor]:
+    verification.all_rows = lambda mine: mine
+    return compare_rows(shard=False)
 
 
 def test_without_the_exchange_of_gradients_the_ranks_drift_apart() -> None:

@@ -20,6 +20,7 @@ from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokeniz
 from workstation.examples import guestbook, wordpiece
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit
+from workstation.training.parallel import all_rows
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
@@ -33,7 +34,7 @@ class Companions(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Two of (rows, length) to (rows, rows)."""
-        return 5 * self._vectors(first) @ self._vectors(second).T
+        return 5 * all_rows(self._vectors(first)) @ all_rows(self._vectors(second)).T
 
     def _vectors(self, pieces: Tensor) -> Tensor:
         return F.normalize(self.bert(input_ids=pieces, attention_mask=(pieces != wordpiece.PAD).long()).pooler_output)

@@ -20,6 +20,7 @@ from workstation.examples.datasets import DIGITS, digits
 from workstation.examples.glyphs import CHARACTERS, SOURCE, printed
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit, predict
+from workstation.training.parallel import all_rows
 from workstation.training.scores import roc_auc
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
@@ -112,6 +113,7 @@ def contrastive_loss(embeddings: Tensor, identities: Tensor, temperature: float 
 
     Khosla et al. 2020, "Supervised Contrastive Learning", the loss named L_out. A picture without company is left out.
     """
+    embeddings, identities = all_rows(embeddings), all_rows(identities)
     directions = F.normalize(embeddings.float())
     itself = torch.eye(len(directions), dtype=torch.bool, device=directions.device)
     similarity = (directions @ directions.T / temperature).masked_fill(itself, -torch.inf)

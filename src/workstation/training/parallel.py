@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.nn.functional import all_gather
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -76,6 +77,22 @@ def rank_shares(batch: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
     """Each rank's rows of a batch that all ranks hold; none for some where it has fewer rows than there are ranks."""
     size = distributed.size()
     return [tuple(tensor[rank::size] for tensor in batch) for rank in range(size)]
+
+
+def all_rows(mine: Tensor) -> Tensor:
+    """What all ranks have of their shares of a batch, in its order, on each of them: for a loss that compares rows.
+
+    (share, …) to (rows, …). Gradients go back to whose rows they are: as every rank's loss is then the whole batch's,
+    so is the gradient. A rank must have a share, as it has of every batch of at least as many rows as there are ranks.
+    """
+    size = distributed.size()
+    if size == 1:
+        return mine
+    rows = torch.tensor(len(mine))
+    dist.all_reduce(rows)
+    missing = -(-int(rows) // size) - len(mine)  # shares differ by one row at most
+    padded = torch.cat([mine, mine.new_zeros(missing, *mine.shape[1:])])
+    return torch.stack(all_gather(padded), dim=1).flatten(0, 1)[: int(rows)]
 
 
 def reducing(forward: nn.Module, now: bool) -> AbstractContextManager[object]:
