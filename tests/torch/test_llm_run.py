@@ -320,7 +320,7 @@ def test_a_disk_that_fills_leaves_no_half_of_the_data_and_no_half_of_a_model(dat
         preparing, training = llm("prepare", "poems", "--out", tmp_path / "poems"), llm(*told)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert preparing.code == 65
+    assert preparing.code == 73
     assert "cannot be written: " in preparing.err
     assert "None" not in preparing.err
     assert not list(tmp_path.glob("*poems*"))

@@ -6,21 +6,19 @@ of the tables above the vocabulary, there for a GPU's tiles, stay behind: no tok
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from workstation.errors import SettingError, WorkstationError
+from workstation.errors import WorkstationError
 from workstation.llm import library
 from workstation.llm.causal import Causal
 from workstation.llm.model import Decoder
 from workstation.llm.settings import Shape
 from workstation.llm.tokens import ASSISTANT, BOS, END, PAD, SPECIAL, USER, Tokenizer
+from workstation.training.rundir import new_directory
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -51,7 +49,7 @@ CHAT_TEMPLATE = (
 
 
 class ExportError(WorkstationError):
-    """What was written is not what the model computes, or cannot be written. Nothing is left of it."""
+    """What was written is not what the model computes. Nothing is left of it."""
 
     exit_code = 70
 
@@ -176,26 +174,6 @@ def sample_tokens(causal: Causal) -> Tensor:
     places = min(64, causal.context)
     vocabulary = min(len(causal.tokenizer), causal.model.config.vocab_size)
     return torch.randint(vocabulary, (3, places), generator=torch.Generator().manual_seed(0))
-
-
-@contextmanager
-def new_directory(directory: Path) -> Iterator[Path]:
-    """Where to write what will be `directory` when the block ends, and nothing if it fails."""
-    if directory.exists():
-        raise SettingError(f"{directory} is there already", remedy="Choose a new directory with --out.")
-    partial = directory.with_name(f".{directory.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(directory)
-    except OSError as error:
-        raise ExportError(
-            f"{directory} cannot be written: {error.strerror or error}",
-            remedy="Make room, or choose another place with --out.",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _reloaded(directory: Path) -> Any:

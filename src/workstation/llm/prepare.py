@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from workstation.errors import SettingError
 from workstation.llm.corpus import Corpus, CorpusError, Document
-from workstation.llm.data import ABOUT, SPLITS, TRAIN, VALIDATION, About, Data, DataError, token_type
+from workstation.llm.data import ABOUT, SPLITS, TRAIN, VALIDATION, About, Data, token_type
 from workstation.llm.tokens import END, Tokenizer
-from workstation.training.rundir import write_json
+from workstation.training.rundir import must_be_new, new_directory, write_json
 
 VALIDATION_SHARE, VALIDATION_MOST = 10, 1000  # one document in so many, and no more than that
 LEARNT_FROM = 500_000_000  # characters: the merges of a larger corpus are those of its beginning
@@ -26,24 +24,12 @@ TOGETHER = 256  # documents encoded at once, on all cores
 def prepare(corpus: Corpus, directory: Path, vocabulary: int, tokenizer: Tokenizer | None = None) -> Data:
     """Write `directory`, which must not exist yet; learn a tokenizer from the training documents unless one is given.
 
-    Raises CorpusError where there is no text, DataError where there is no room.
+    Raises CorpusError where there is no text, RunDirectoryError where there is no room.
     """
-    if directory.exists():
-        raise SettingError(f"{directory} is there already", remedy="Choose a new directory with --out.")
+    must_be_new(directory)
     aside = kept_aside(corpus)  # reads all of it once: what cannot be read is known before anything is written
-    partial = directory.with_name(f".{directory.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with new_directory(directory) as partial:
         _write(corpus, aside, partial, vocabulary, tokenizer)
-        partial.rename(directory)
-    except OSError as error:
-        raise DataError(
-            f"{directory} cannot be written: {error.strerror or error}",
-            remedy="Make room, or choose another place with --out.",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return Data(directory)
 
 

@@ -19,7 +19,6 @@ from workstation.errors import SettingError
 from workstation.llm import answers, causal, instructions
 from workstation.llm.answers import Rows
 from workstation.llm.causal import TUNED, Causal, Check
-from workstation.llm.export import new_directory
 from workstation.llm.finetune import (
     NAME,
     AnswerLoss,
@@ -154,7 +153,7 @@ class TuningRun:
             return
         # Left to itself, PEFT asks the hub whether the embedding is still the base's. It is: no row was added.
         told = {"state_dict": weights} if self.tuning.method == "full" else {"save_embedding_layers": False}
-        with new_directory(self.directory / TUNED) as partial:
+        with rundir.new_directory(self.directory / TUNED) as partial:
             model.save_pretrained(partial, **told)
             self.lesson.base.tokenizer.save_pretrained(partial)
 

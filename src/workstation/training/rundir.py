@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,30 @@ def _create_chosen(directory: Path) -> Path:
     return directory
 
 
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """Where to write what will be `directory` when the block ends, and nothing if it fails.
+
+    Raises SettingError where it is there already, RunDirectoryError where it cannot be written.
+    """
+    must_be_new(directory)
+    partial = directory.with_name(f".{directory.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(directory)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def must_be_new(directory: Path) -> None:
+    if directory.exists():
+        raise SettingError(f"{directory} is there already", remedy="Choose a new directory with --out.")
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write it whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -99,5 +126,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _unwritable(path: Path, error: OSError) -> RunDirectoryError:
     return RunDirectoryError(
-        f"{path} cannot be written: {error.strerror}", remedy="Choose a directory of your own with --out DIR."
+        f"{path} cannot be written: {error.strerror or error}",
+        remedy="Make room, or choose a directory of your own with --out DIR.",
     )
