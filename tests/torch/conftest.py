@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from command_line import Ran, workstation
 
 from workstation.training.settings import Settings
 
@@ -47,3 +51,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def settings(seed: int, device: torch.device) -> Settings:
     """Each device with each seed."""
     return Settings(device, seed)
+
+
+@pytest.fixture
+def llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """`workstation llm …`, with a home of its own and no hub."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return partial(workstation, "llm")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from command_line import Ran, workstation
 from processes import SECONDS, context, environment, free_port
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from workstation import cli
 from workstation.llm import export, tuning
 from workstation.llm.corpus import Poems
 from workstation.llm.data import Data
@@ -43,13 +40,6 @@ SMALL = Preset(
 WAYS = {"lora": ["--method", "lora"], "full": ["--method", "full"], "sharded": ["--method", "full", "--shard"]}
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: object
-    out: str
-    err: str
-
-
 class SigtermAt(Hook):
     """The machine is taken away during a step."""
 
@@ -61,17 +51,6 @@ class SigtermAt(Hook):
             signal.raise_signal(signal.SIGTERM)
 
 
-def command(*arguments: object) -> Ran:
-    """`workstation llm …` in this process: importing transformers anew for each would take longer than all of them."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["workstation", "llm", *map(str, arguments)])
-        patch.setattr(cli, "_leave", sys.exit)  # this process is still needed
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    return Ran(left.value.code, out.getvalue(), err.getvalue())
-
-
 def as_rank(rank: int, ports: list[int], commands: list[list[object]], stopped: list[int]) -> list[Ran]:
     """The commands one after another, as torchrun starts them; those in `stopped` get a SIGTERM at their third step."""
     ran = []
@@ -80,7 +59,7 @@ def as_rank(rank: int, ports: list[int], commands: list[list[object]], stopped: 
         with pytest.MonkeyPatch.context() as patch:
             if number in stopped:
                 patch.setattr(tuning, "ProgressBar", lambda: SigtermAt(3))  # which rank 0 alone has
-            ran.append(command(*arguments))
+            ran.append(workstation("llm", *arguments))
         if dist.is_initialized():  # after an error: the process would have ended
             dist.destroy_process_group()
     return ran
@@ -154,7 +133,7 @@ def job(ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Job:
     fast.save_pretrained(model)
     told = ["finetune", model, "--data", data, "--batch", 6, "--accumulate", 2, "--epochs", 2, "--rate", "1e-3"]
     for name in ("lora", "full"):
-        assert command(*told, *WAYS[name], "--out", home / f"{name}-alone").code == 0
+        assert workstation("llm", *told, *WAYS[name], "--out", home / f"{name}-alone").code == 0
     commands = {name: [*told, *way, "--out", home / name] for name, way in WAYS.items()}
     commands |= {"lora-stopped": [*told, *WAYS["lora"], "--out", home / "lora-again"]}
     commands |= {"lora-again": commands["lora-stopped"]}  # torchrun starts the same command once more

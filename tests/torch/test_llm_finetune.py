@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import resource
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import Ran, workstation
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from workstation import cli
 from workstation.errors import SettingError
 from workstation.examples import llm_finetune
 from workstation.llm import answers, causal, export, instructions
@@ -37,29 +36,7 @@ CPU = torch.device("cpu")
 MARK = " (checked)"
 
 
-@dataclasses.dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
 Llm = Callable[..., Ran]
-
-
-@pytest.fixture
-def llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Llm:
-    """`workstation llm …` in this process."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["workstation", "llm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return Ran(left.value.code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -269,11 +246,8 @@ def test_recomputing_activations_changes_memory_and_nothing_else(docstrings: Ins
 def taught(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of the model's weights, trained by the command on the docstrings."""
     directory = tmp_path_factory.mktemp("runs") / "taught"
-    with pytest.MonkeyPatch.context() as patch:
-        told = ["--method", "full", "--batch", "8", "--rate", "5e-3", "--out", str(directory)]
-        patch.setattr(sys, "argv", ["workstation", "llm", "finetune", str(untrained), *told])
-        with pytest.raises(SystemExit, match="0"):
-            cli.main()
+    told = ["--method", "full", "--batch", 8, "--rate", "5e-3", "--out", directory]
+    assert workstation("llm", "finetune", untrained, *told).code == 0
     return directory
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from workstation import cli
 from workstation.errors import SettingError
 from workstation.llm import evaluate, memory, mfu
 from workstation.llm.corpus import Poems
@@ -49,28 +48,6 @@ def finished(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that is over."""
     run = Run.new(SMALL, data, settings(SMALL, CPU, seed=0, amp=False), tmp_path_factory.mktemp("runs") / "finished")
     run.train()
-    return run
-
-
-@dataclasses.dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """`workstation llm …` in this process: importing torch anew for each would take longer than all of them."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["workstation", "llm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return Ran(left.value.code, *capsys.readouterr())
-
     return run
 
 

@@ -10,7 +10,6 @@ import json
 import pickle
 import socket
 import struct
-import sys
 import tarfile
 import threading
 import time
@@ -21,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import workstation
 from sklearn.datasets import _california_housing
 from torch.nn import functional as F
 from torchvision.datasets import CIFAR10, FashionMNIST
 from torchvision.models import resnet18
 from torchvision.models._api import WeightsEnum
 
-from workstation import cli
 from workstation.examples import online, public_data, transfer
 from workstation.examples.catalog import CHAPTERS
 from workstation.examples.datasets import digits
@@ -182,27 +181,17 @@ def resnet(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     return shelf
 
 
-@pytest.fixture
-def examples(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workstation", "examples", "run", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        said = capsys.readouterr()
-        return exited.value.code, said.out, said.err
-
-    return run
-
-
 def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(FashionMNIST, "mirrors", [f"http://127.0.0.1:{taken.getsockname()[1]}/"])
 
 
 def test_fashion_mnist_is_fetched_once_decoded_learnt_from_and_named(
-    fashion: Shelf, examples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fashion: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    code, out, err = examples("cnn", "--data", "fashion-mnist", "--epochs", "3", "--out", str(tmp_path / "run"))
+    code, out, err = workstation(
+        "examples", "run", "cnn", "--data", "fashion-mnist", "--epochs", "3", "--out", str(tmp_path / "run")
+    )
     assert code == 0, err
     assert "not judged: nothing is promised" in out
     assert "data: Fashion-MNIST (Zalando, MIT licence, MD5 checked by torchvision)" in out
@@ -215,7 +204,7 @@ def test_fashion_mnist_is_fetched_once_decoded_learnt_from_and_named(
     asked = len(fashion.taken)
 
     unreachable(monkeypatch)
-    code, out, err = examples("cnn", "--resume", str(tmp_path / "run"), "--json")
+    code, out, err = workstation("examples", "run", "cnn", "--resume", str(tmp_path / "run"), "--json")
     assert code == 0, err
     again = json.loads(out)
     assert (again["public_data"], again["metrics"]) == ("fashion-mnist", kept["metrics"])
@@ -237,16 +226,16 @@ def test_what_is_decoded_is_what_was_served() -> None:
 
 
 @pytest.mark.usefixtures("cifar")
-def test_cifar_10s_colour_photographs_pass_through_the_same_chapter(examples) -> None:
-    code, out, err = examples("cnn", "--data", "cifar-10", "--epochs", "1", "--json")
+def test_cifar_10s_colour_photographs_pass_through_the_same_chapter() -> None:
+    code, out, err = workstation("examples", "run", "cnn", "--data", "cifar-10", "--epochs", "1", "--json")
     assert code == 0, err
     report = json.loads(out)  # nothing else on standard output, whatever the library says
     assert report["data"].startswith("CIFAR-10 (Krizhevsky 2009")
     assert report["metrics"]["parameters"] > 58_634  # three colours, and a larger flat layer
 
 
-def test_california_housing_is_cleaned_and_learnt(california: Shelf, examples) -> None:
-    code, out, err = examples("mlp", "--data", "california-housing", "--json")
+def test_california_housing_is_cleaned_and_learnt(california: Shelf) -> None:
+    code, out, err = workstation("examples", "run", "mlp", "--data", "california-housing", "--json")
     assert code == 0, err
     report = json.loads(out)
     assert report["holds"] is True
@@ -298,11 +287,11 @@ def test_a_download_that_breaks_off_is_refused_in_seconds_and_nothing_of_it_is_k
 
 @pytest.mark.usefixtures("fashion")
 def test_without_a_network_it_is_one_line_within_seconds_and_no_run(
-    examples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     unreachable(monkeypatch)
     began = time.monotonic()
-    code, out, err = examples("cnn", "--data", "fashion-mnist")
+    code, out, err = workstation("examples", "run", "cnn", "--data", "fashion-mnist")
     assert time.monotonic() - began < 10
     assert code == 69
     assert out == ""
@@ -313,11 +302,11 @@ def test_without_a_network_it_is_one_line_within_seconds_and_no_run(
 
 
 @pytest.mark.usefixtures("fashion", "cifar")
-def test_a_set_that_was_damaged_in_the_cache_is_named_and_never_learnt_from(examples) -> None:
+def test_a_set_that_was_damaged_in_the_cache_is_named_and_never_learnt_from() -> None:
     for name, damaged in [("fashion-mnist", "train-images-idx3-ubyte"), ("cifar-10", "data_batch_3")]:
         (found,) = SETS[name].folder().rglob(damaged)
         found.write_bytes(half(found.read_bytes()))
-        code, _, err = examples("cnn", "--data", name)
+        code, _, err = workstation("examples", "run", "cnn", "--data", name)
         assert code == 65
         assert "is damaged" in err
         assert "Traceback" not in err
@@ -331,21 +320,21 @@ def test_two_processes_at_once_fetch_it_once(fashion: Shelf) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_named(
-    fashion: Shelf, examples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fashion: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    code, _, err = examples("cnn", "--data", "fashion-mnist")
+    code, _, err = workstation("examples", "run", "cnn", "--data", "fashion-mnist")
     assert code == 73
     assert "XDG_CACHE_HOME" in err
     assert fashion.taken == []
 
 
-def test_data_of_another_chapter_or_for_a_run_that_goes_on_are_refused(examples, tmp_path: Path) -> None:
-    code, _, err = examples("mlp", "--data", "cifar-10")
+def test_data_of_another_chapter_or_for_a_run_that_goes_on_are_refused(tmp_path: Path) -> None:
+    code, _, err = workstation("examples", "run", "mlp", "--data", "cifar-10")
     assert code == 2
     assert "mlp takes california-housing" in err
-    code, _, err = examples("cnn", "--data", "cifar-10", "--resume", str(tmp_path))
+    code, _, err = workstation("examples", "run", "cnn", "--data", "cifar-10", "--resume", str(tmp_path))
     assert code == 2
     assert "--data with --resume" in err
 
