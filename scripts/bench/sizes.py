@@ -63,6 +63,10 @@ def measure_layer(archive: tarfile.TarFile, name: str, maker: str) -> Layer:
     return Layer(maker, unpacked, gzip_bytes + len(gzip.flush()), zstd_bytes + len(zstd.flush()))
 
 
+# What a builder puts before a RUN line's own words: the number of its arguments, those, and the shell.
+RUN = r"^RUN (\|\d+ (\w+=\S* )*)?/bin/\S+( -\S+)*( pipefail -c)? "
+
+
 def named(measured: Sequence[Layer]) -> list[tuple[str, Layer]]:
     stages = iter(STAGES)
     names = []
@@ -70,7 +74,7 @@ def named(measured: Sequence[Layer]) -> list[tuple[str, Layer]]:
         if layer.made_by.startswith("COPY /layer/"):
             names.append(next(stages))
         else:
-            names.append(re.sub(r"^RUN /bin/\S+( -\S+)*( pipefail -c)? ", "", layer.made_by)[:48].replace("|", "\\|"))
+            names.append(re.sub(RUN, "", " ".join(layer.made_by.split()))[:48].replace("|", "\\|"))
     return list(zip(names, measured, strict=True))
 
 

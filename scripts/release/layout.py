@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import zstandard
+from engine import ReleaseError
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,16 @@ class Image:
 
     @classmethod
     def read(cls, path: Path) -> Image:
-        with tarfile.open(path) as archive:
-            (named,) = json.loads(_blob(archive, "index.json"))["manifests"]
-            manifest = json.loads(_blob(archive, _name(named["digest"])))
-            config = json.loads(_blob(archive, _name(manifest["config"]["digest"])))
+        """Raises ReleaseError where it is not a whole OCI layout."""
+        try:
+            with tarfile.open(path) as archive:
+                (named,) = json.loads(_blob(archive, "index.json"))["manifests"]
+                manifest = json.loads(_blob(archive, _name(named["digest"])))
+                config = json.loads(_blob(archive, _name(manifest["config"]["digest"])))
+        except (tarfile.TarError, KeyError, ValueError) as error:
+            raise ReleaseError(
+                f"{path} holds no whole image", "Delete it and build it again: make release", 65
+            ) from error
         return cls(path, named["digest"], manifest, config)
 
     @property

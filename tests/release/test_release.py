@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -83,15 +85,25 @@ def test_a_release_is_the_commit_and_dated_by_it(checkout: Checkout) -> None:
         assert index is not None
         manifest = json.load(index)["manifests"][0]
     assert manifest["digest"] in done.stdout
-    sys.path.insert(0, str(ROOT / "scripts" / "release"))
-    try:
-        from layout import Image
-    finally:
-        sys.path.pop(0)
-    image = Image.read(root / "dist" / "workstation.tar")
+    image = layout().Image.read(root / "dist" / "workstation.tar")
     assert {layer["mediaType"] for layer in image.layers} == {"application/vnd.oci.image.layer.v1.tar+zstd"}
     (copied,) = image.files(image.layers[-1]).values()
     assert f"time {date} " in copied
+
+
+def layout() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "scripts" / "release"))
+    try:
+        return importlib.import_module("layout")
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.mark.parametrize("held", [b"", b"half of something"])
+def test_a_file_that_holds_no_image_is_named_with_what_to_do(tmp_path: Path, held: bytes) -> None:
+    (tmp_path / "workstation.tar").write_bytes(held)
+    with pytest.raises(layout().ReleaseError, match=r"workstation\.tar holds no whole image\. Delete it"):
+        layout().Image.read(tmp_path / "workstation.tar")
 
 
 def test_uncommitted_changes_are_not_released(checkout: Checkout) -> None:
