@@ -30,7 +30,6 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse, run, exit: 0 when all is well, 2 for unusable arguments, the error's own code otherwise."""
     arguments = parser().parse_args()
-    code = 0
     try:
         code = arguments.run(arguments)
     except WorkstationError as error:

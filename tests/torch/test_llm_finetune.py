@@ -34,8 +34,6 @@ from workstation.training.settings import Settings
 
 CPU = torch.device("cpu")
 MARK = " (checked)"
-
-
 Llm = Callable[..., Ran]
 
 

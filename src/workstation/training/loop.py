@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -132,35 +133,43 @@ def fit(
 
     Raises DivergedError at the end of the first epoch in which a loss is not finite, and names the step.
     """
-    with parallel(model.to(settings.device), optimizer, settings) as (trained, replica):
-        state = Fit(name, trained, optimizer, epochs, scheduler)
-        for hook in hooks:
-            hook.start(state)
+    with (
+        parallel(model.to(settings.device), optimizer, settings) as (trained, replica),
+        _watched(Fit(name, trained, optimizer, epochs, scheduler), hooks) as state,
+    ):
         gradient = _Gradient(replica, loss, weight, accumulate, settings)
-        try:
-            for epoch in range(len(state.losses), epochs):
-                trained.train()
-                for batch in _from(batches, epoch, done=len(state.unread)):
-                    optimizer.zero_grad(set_to_none=True)
-                    state.unread.append(gradient.add(batch, state.step))
-                    state.weights.append(weight(batch[-1]))
-                    if clip is not None:
-                        nn.utils.clip_grad_norm_(trained.parameters(), clip)
-                    optimizer.step()
-                    average_statistics(trained)
-                    if scheduler is not None and schedule == "step":
-                        scheduler.step()
-                    for hook in hooks:
-                        hook.step(state)
-                state.close_epoch()
-                if scheduler is not None and schedule == "epoch":
+        for epoch in range(len(state.losses), epochs):
+            trained.train()
+            for batch in _from(batches, epoch, done=len(state.unread)):
+                optimizer.zero_grad(set_to_none=True)
+                state.unread.append(gradient.add(batch, state.step))
+                state.weights.append(weight(batch[-1]))
+                if clip is not None:
+                    nn.utils.clip_grad_norm_(trained.parameters(), clip)
+                optimizer.step()
+                average_statistics(trained)
+                if scheduler is not None and schedule == "step":
                     scheduler.step()
                 for hook in hooks:
-                    hook.epoch(state)
-        finally:
+                    hook.step(state)
+            state.close_epoch()
+            if scheduler is not None and schedule == "epoch":
+                scheduler.step()
             for hook in hooks:
-                hook.end(state)
+                hook.epoch(state)
     return state.losses
+
+
+@contextmanager
+def _watched(state: Fit, hooks: Sequence[Hook]) -> Iterator[Fit]:
+    """The fit from its hooks' start to their end, which comes also when it is cut short."""
+    for hook in hooks:
+        hook.start(state)
+    try:
+        yield state
+    finally:
+        for hook in hooks:
+            hook.end(state)
 
 
 def _from(batches: Iterable[Batch], epoch: int, done: int) -> Iterator[Batch]:

@@ -26,7 +26,7 @@ def parallel(model: nn.Module, optimizer: Optimizer, settings: Settings) -> Iter
     DDP keeps a whole replica on every rank. With `settings.shard` a copy of the model is trained, of which each rank
     has a part; afterwards `model` has what it learnt, whole. One that `shard` was given before stays in parts.
     """
-    if not dist.is_initialized() or hasattr(model, "set_requires_gradient_sync"):  # an FSDPModule
+    if not dist.is_initialized() or _in_parts(model):
         yield model, model
     elif settings.shard:
         # Not in place: a model in parts can be called, but not read, copied or cut up, as a chapter goes on to do.
@@ -65,6 +65,10 @@ def shard(model: nn.Module) -> None:
     fully_shard(model)
 
 
+def _in_parts(model: nn.Module) -> bool:
+    return hasattr(model, "set_requires_gradient_sync")  # an FSDPModule, whose import takes half a second
+
+
 def _point(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> None:
     """Let it train in `new` what it trained in `old`."""
     names = {id(parameter): name for name, parameter in old.named_parameters()}
@@ -97,7 +101,7 @@ def all_rows(mine: Tensor) -> Tensor:
 
 def reducing(forward: nn.Module, now: bool) -> AbstractContextManager[object]:
     """Around a forward and its backward: whether the gradients are averaged over the ranks, or still only summed."""
-    if hasattr(forward, "set_requires_gradient_sync"):  # an FSDPModule
+    if _in_parts(forward):
         forward.set_requires_gradient_sync(now)
     elif isinstance(forward, DistributedDataParallel) and not now:
         no_sync: AbstractContextManager[object] = forward.no_sync()
