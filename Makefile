@@ -78,7 +78,7 @@ image: venv build devel ## this image's own promises, on real containers, and th
 
 INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp \
 	    --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \
-	    workstation python -m pytest -p no:cacheprovider .
+	    --env OMP_NUM_THREADS=1 workstation python -m pytest -p no:cacheprovider --numprocesses $${JOBS:-2} .
 
 .PHONY: torch
 torch: build ## the training code's tests, inside the image, each chapter with SEEDS=1 seed
@@ -97,7 +97,7 @@ cluster-test: venv build ## a cluster of containers survives the commonest fault
 	@pytest tests/cluster -m 'not slow'
 
 .PHONY: cluster-faults
-cluster-faults: venv build ## every fault three times; writes docs/benchmarks/faults.md. Takes an hour
+cluster-faults: venv build ## every fault three times; writes docs/benchmarks/faults.md. Takes 20 minutes
 	@pytest tests/cluster --repeats 3 --record docs/benchmarks/faults.md
 
 .PHONY: browser

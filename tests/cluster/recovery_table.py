@@ -46,7 +46,7 @@ class Record:
         head = [
             f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {len(self.outcomes)} faults.",
             "",
-            "| fault | what happens | times | longest standstill, s | steps made twice, most | losses off by, most |",
+            "| fault | what happens | times | longest standstill, s | steps made twice (max) | losses off by (max) |",
             "| --- | --- | ---: | ---: | ---: | ---: |",
         ]
         before, _, rest = page.read_text().partition(BEGIN)

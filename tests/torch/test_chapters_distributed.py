@@ -7,24 +7,15 @@ from typing import Any
 import pytest
 from processes import together
 
-from workstation.examples.catalog import CHAPTERS, chapter
+from workstation.examples.catalog import chapter
 from workstation.training.metrics import as_numbers
 from workstation.training.settings import Settings
 
-# Ten seconds and more: left out where the chapters' promises are, too.
-LONG = {"llm_finetune", "llm_pretrain", "llm_serve", "tensors", "detection", "compression", "tuning", "translation"}
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    briefly = metafunc.config.getoption("seeds") == 0
-    names = [each.name for each in CHAPTERS if not (briefly and each.name in LONG)]
-    metafunc.parametrize("shard", [False, True], ids=["ddp", "fsdp2"])
-    metafunc.parametrize("name", names)
-
 
 @pytest.mark.slow
-def test_two_processes_bring_it_to_its_end(name: str, shard: bool) -> None:
-    first, second = together(2, run_briefly, name, shard)
+@pytest.mark.parametrize("shard", [False, True], ids=["ddp", "fsdp2"])
+def test_two_processes_bring_it_to_its_end(chapter_name: str, shard: bool) -> None:
+    first, second = together(2, run_briefly, chapter_name, shard)
     assert isinstance(first, dict), first
     assert isinstance(second, dict), second
     assert first.keys() == second.keys() != set()

@@ -12,21 +12,16 @@ from typing import Any
 import pytest
 import torch
 from command_line import Ran, workstation
-from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from workstation.errors import SettingError
 from workstation.examples import llm_finetune
-from workstation.llm import answers, causal, export, instructions
+from workstation.llm import answers, causal
 from workstation.llm.causal import Causal
-from workstation.llm.corpus import CorpusError, StandardLibrary
 from workstation.llm.finetune import AnswerLoss, Tuning, adapt, answer_loss, finetune
 from workstation.llm.instructions import Exchange, Instructions
 from workstation.llm.memory import MemoryTooSmallError
 from workstation.llm.model import IGNORED
-from workstation.llm.prepare import kept_aside
 from workstation.llm.serve.answer import Asked, answer
-from workstation.llm.tokens import Tokenizer
 from workstation.llm.tuning import must_fit
 from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import Fit, Hook, fit
@@ -37,125 +32,8 @@ MARK = " (checked)"
 Llm = Callable[..., Ran]
 
 
-@pytest.fixture(scope="module")
-def docstrings() -> Instructions:
-    return instructions.docstrings()
-
-
-@pytest.fixture(scope="module")
-def untrained(docstrings: Instructions, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face model that knows nothing, in a directory of its own, as `save_pretrained` writes it."""
-    directory = tmp_path_factory.mktemp("hub") / "untrained"
-    texts = (message["content"] for exchange in docstrings.train for message in exchange.messages)
-    fast = export.as_transformers(Tokenizer.learn(texts, 1024), 256)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(fast), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, bos_token_id=0, eos_token_id=1, pad_token_id=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(directory)
-    fast.save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture
-def loaded(untrained: Path) -> Causal:
-    found = causal.load(str(untrained), CPU)
-    answers.give_chat_template(found.tokenizer)
-    return found
-
-
 def small(method: str = "lora", **more: Any) -> Tuning:
     return Tuning("somewhere", method=method, length=128, batch=4, epochs=2, rate=1e-3, rank=4, **more)
-
-
-# ---------------------------------------------------------------------------------------------------------- the data
-
-
-def test_what_is_measured_on_was_seen_neither_here_nor_in_pre_training(docstrings: Instructions) -> None:
-    assert len(docstrings.train) > 1000
-    assert len(docstrings.held_out) > 100
-    assert not {each.answer for each in docstrings.train} & {each.answer for each in docstrings.held_out}
-    aside = kept_aside(StandardLibrary())
-    unseen = [each.text for each in StandardLibrary().documents() if each.name in aside]
-    for exchange in docstrings.held_out:
-        name = exchange.messages[0]["content"].split("\n")[1].split("(")[0]
-        assert any(name in text for text in unseen), name
-
-
-def test_both_languages_ask(docstrings: Instructions) -> None:
-    chinese = sum("函数" in exchange.messages[0]["content"] for exchange in docstrings.train)
-    assert 0.4 < chinese / len(docstrings.train) < 0.6
-
-
-def test_only_the_answer_and_its_end_are_asked_for(docstrings: Instructions, loaded: Causal) -> None:
-    exchanges = docstrings.train[:50]
-    rows = answers.rows(exchanges, loaded.tokenizer, 128)
-    asked = [loaded.tokenizer.decode(row[row != IGNORED]) for row in rows.targets]
-    said = "".join(asked).split("<|end|>")
-    assert sorted(said) == sorted(["", *(exchange.answer for exchange in exchanges)])
-
-
-def test_what_is_not_asked_for_costs_nothing_and_teaches_nothing(docstrings: Instructions, loaded: Causal) -> None:
-    rows = answers.rows(docstrings.train[:20], loaded.tokenizer, 128)
-    logits = loaded.model(input_ids=rows.tokens, position_ids=rows.positions, use_cache=False).logits
-    logits.retain_grad()
-    every = F.cross_entropy(logits.flatten(0, 1), rows.targets.flatten().clamp(min=0), reduction="none")
-    asked = (rows.targets != IGNORED).flatten()
-    loss = AnswerLoss(loaded.model)(rows.tokens, rows.positions, rows.targets)
-    torch.testing.assert_close(loss, every[asked].mean())
-    F.cross_entropy(logits.flatten(0, 1), rows.targets.flatten(), ignore_index=IGNORED).backward()
-    gradient = logits.grad.flatten(0, 1).abs().sum(dim=1)
-    assert (gradient[~asked] == 0).all()
-    assert (gradient[asked] > 0).all()
-
-
-def test_packed_conversations_do_not_see_one_another(docstrings: Instructions, loaded: Causal) -> None:
-    rows = answers.rows(docstrings.train[:60], loaded.tokenizer, 256)
-    assert rows.filled > 0.9
-    tokens, positions = rows.tokens[:1], rows.positions[:1]
-    border = int((positions[0] == 0).nonzero()[1])
-    changed = tokens.clone()
-    changed[0, :border] = tokens[0, :border].flip(0)
-
-    def logits(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            return loaded.model(input_ids=tokens, position_ids=positions, use_cache=False).logits
-
-    packed, beside_others = logits(tokens, positions), logits(changed, positions)
-    assert torch.equal(packed[0, border:], beside_others[0, border:])
-    alone = logits(tokens[:, border:], positions[:, border:])
-    torch.testing.assert_close(packed[:, border:], alone, rtol=0, atol=1e-5)
-    running_on = torch.arange(256)[None]
-    assert not torch.equal(logits(tokens, running_on)[0, border:], logits(changed, running_on)[0, border:])
-
-
-def test_a_conversation_that_fits_no_row_is_left_out_and_counted(docstrings: Instructions, loaded: Causal) -> None:
-    rows = answers.rows(docstrings.train[:200], loaded.tokenizer, 40)
-    assert rows.conversations + rows.too_long == 200
-    assert rows.too_long > 0
-    with pytest.raises(CorpusError, match="none of the 200 conversations fits a row of 4 tokens"):
-        answers.rows(docstrings.train[:200], loaded.tokenizer, 4)
-
-
-def test_a_tokenizer_keeps_its_own_chat_template_and_a_strange_one_gets_a_plain_one(loaded: Causal) -> None:
-    ours = loaded.tokenizer.chat_template
-    answers.give_chat_template(loaded.tokenizer)
-    assert loaded.tokenizer.chat_template == ours == export.CHAT_TEMPLATE
-    import tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    learnt = tokenizers.ByteLevelBPETokenizer()
-    learnt.train_from_iterator(["what a text"], 300, special_tokens=["</s>"])
-    strange = PreTrainedTokenizerFast(tokenizer_object=learnt._tokenizer)
-    with pytest.raises(SettingError, match="no end token"):
-        answers.give_chat_template(strange)
-    strange.eos_token = "</s>"
-    answers.give_chat_template(strange)
-    exchange = Exchange(({"role": "user", "content": "why"}, {"role": "assistant", "content": "so"}))
-    tokens, begin = answers.spelled(exchange, strange)
-    assert strange.decode(tokens[:begin]) == "### user\nwhy\n### assistant\n"
-    assert strange.decode(tokens[begin:]).startswith("so</s>")
 
 
 # ------------------------------------------------------------------------------------------------------ the training
@@ -325,34 +203,6 @@ def test_a_lesson_of_one_step_breaks_the_promise(monkeypatch: pytest.MonkeyPatch
 
 
 # --------------------------------------------------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("{", "line 2 is no JSON object with `messages`"),
-        ('{"text": "a"}', "line 2 is no JSON object with `messages`"),
-        ('{"messages": [{"role": "user"}]}', "line 2 has a message without role or content"),
-        ('{"messages": [{"role": "user", "content": "a"}]}', "line 2 does not end with an answer"),
-        (
-            '{"messages": [{"role": "bird", "content": "a"}, {"role": "assistant", "content": "b"}]}',
-            "whose role is not",
-        ),
-        (
-            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}',
-            "does not end with",
-        ),
-    ],
-)
-def test_a_line_that_is_no_conversation_is_named(tmp_path: Path, line: str, says: str) -> None:
-    good = json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})
-    path = tmp_path / "data.jsonl"
-    path.write_text(f"{good}\n{line}\n{good}\n")
-    with pytest.raises(CorpusError, match=says):
-        instructions.find(str(path))
-    path.write_text(f"{good}\n\n{good}\n")
-    with pytest.raises(CorpusError, match="holds 1 different conversations"):
-        instructions.find(str(path))
 
 
 @pytest.mark.parametrize(

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from workstation.errors import SettingError
-from workstation.llm import evaluate, memory, mfu
+from workstation.llm import evaluate, mfu
 from workstation.llm.corpus import Poems
 from workstation.llm.data import TRAIN, VALIDATION, Data, Rows, Stretches
-from workstation.llm.model import Decoder, build
-from workstation.llm.ngram import NGram
+from workstation.llm.model import Decoder
 from workstation.llm.prepare import prepare
 from workstation.llm.pretrain import NAME, decoder, pretrain
 from workstation.llm.run import Run, settings
-from workstation.llm.settings import PRESETS, Preset, Recipe, Shape
-from workstation.llm.tokens import Tokenizer
+from workstation.llm.settings import Preset, Recipe, Shape
 from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import DivergedError, Fit, Hook
 from workstation.training.settings import Settings
@@ -120,135 +116,6 @@ def test_a_run_that_was_never_trained_is_no_model(data: Data, tmp_path: Path) ->
     run = Run.new(SMALL, data, Settings(), tmp_path / "new")
     with pytest.raises(SettingError, match="has no checkpoint yet"):
         run.trained()
-
-
-# ---------------------------------------------------------------------------------------------------------- measuring
-
-
-def test_loss_perplexity_and_bits_per_byte_are_one_number_in_three_units() -> None:
-    score = evaluate.Score(nats=8 * math.log(2), tokens=4, bytes=2)
-    assert score.loss == pytest.approx(2 * math.log(2))
-    assert score.perplexity == pytest.approx(4)
-    assert score.bits_per_byte == pytest.approx(4)
-
-
-def test_a_score_does_not_depend_on_how_the_rows_are_cut(data: Data) -> None:
-    torch.manual_seed(0)
-    model = build(SMALL.shape, CPU)
-    lengths = Tokenizer.load(data.directory).byte_lengths()
-    scores = [evaluate.score(model, Rows(data, VALIDATION, 32), lengths, Settings(), size=size) for size in (1, 5, 64)]
-    for score in scores:
-        assert score.nats == pytest.approx(scores[0].nats, rel=1e-5)
-        assert score.tokens == data.about.tokens[VALIDATION]
-        assert score.bytes == data.about.bytes[VALIDATION]
-
-
-def test_an_n_gram_models_probabilities_add_up_to_one() -> None:
-    text = np.random.default_rng(0).integers(0, 6, 200)
-    model = NGram.count([text], vocabulary=6, order=3)
-    for history in ([], [1], [2, 3], [5, 5], [4, 0]):
-        every = [model.losses([np.array([*history, token])])[-1] for token in range(6)]
-        assert np.exp(-np.array(every)).sum() == pytest.approx(1)
-
-
-def test_an_n_gram_model_is_kneser_ney_worked_out_by_hand() -> None:
-    # "a b a c" twice over: after a come b and c, twice each; b and c each follow one token, a follows three things.
-    text = np.array([0, 1, 0, 2, 0, 1, 0, 2])
-    model = NGram.count([text], vocabulary=3, order=2)
-    # Bigrams: ^a 1, ab 2, ba 2, ac 2, ca 1. Seen once: 2, twice: 3, so D = 2 / (2 + 6) = 1/4.
-    # Unigrams by what came before: a 3, b 1, c 1. Once: 2, twice: 0, so D = 1; three kinds; uniform over 3.
-    lower_b = (1 - 1) / 5 + 1 * 3 / 5 * (1 / 3)
-    expected = (2 - 1 / 4) / 4 + (1 / 4) * 2 / 4 * lower_b
-    assert math.exp(-model.losses([np.array([0, 1])])[1]) == pytest.approx(expected)
-
-
-def test_longer_memory_predicts_a_text_with_memory_better() -> None:
-    text = np.tile(np.array([0, 1, 2, 0, 2, 1]), 50)  # the next token follows from the last two
-    one, two, three = (NGram.count([text], 3, order).losses([text[:60]]).mean() for order in (1, 2, 3))
-    assert one > two > 3 * three
-
-
-def test_too_large_a_vocabulary_is_not_counted() -> None:
-    with pytest.raises(ValueError, match="64 bits"):
-        NGram.count([np.array([1, 2])], 10_000, 5)
-
-
-# --------------------------------------------------------------------------------------------------------- arithmetic
-
-
-def test_mfu_counts_six_operations_a_weight_and_attention_whole() -> None:
-    shape = PRESETS["124m"].shape
-    weights = 12 * (4 * 768 * 768 + 3 * 768 * 2048) + 50_304 * 768
-    assert mfu.multiplied(shape) == weights
-    assert mfu.flops_per_token(shape, 1024) == 6 * weights + 12 * 12 * 768 * 1024
-    assert mfu.mfu(989e12 / mfu.flops_per_token(shape, 1024), shape, 1024, 989e12) == pytest.approx(1)
-    untied = dataclasses.replace(shape, tied=False)
-    assert mfu.multiplied(untied) == weights, "an embedding is looked up, not multiplied"
-
-
-def test_a_gpu_of_no_known_peak_gets_no_mfu() -> None:
-    assert mfu.peak("cuda (NVIDIA H200)") == 989e12
-    assert mfu.peak("cpu (2 threads)") is None
-
-
-class OneKernel(torch.autograd.Function):
-    """A norm that keeps its input alone, as a GPU's kernel does; on a CPU PyTorch puts it together out of several."""
-
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x)
-        return torch.nn.functional.rms_norm(x, weight.shape, weight)
-
-
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("name", ["124m", "1.5b"])
-def test_the_memory_arithmetic_is_what_autograd_keeps(
-    name: str, recompute: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.nn.RMSNorm, "forward", lambda norm, x: OneKernel.apply(x, norm.weight))
-    whole = PRESETS[name].shape
-    less = {"vocabulary": 1024, "layers": 3, "context": 128, "width": whole.width // 4, "hidden": whole.hidden // 4}
-    shape = dataclasses.replace(whole, **less)
-    recipe = Recipe(2, 1, 1, 1, rate=0, warmup=1, precision="bfloat16", recompute=recompute)
-    model = build(shape, CPU, dtype=torch.bfloat16, recompute=recompute)
-    kept = {weight.data_ptr(): 0 for weight in (*model.parameters(), *model.buffers())}
-    alive = []
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        alive.append(tensor)  # so that no other takes its address
-        storage = tensor.untyped_storage()
-        kept.setdefault(storage.data_ptr(), storage.nbytes())
-        return tensor
-
-    tokens = torch.zeros(2, 128, dtype=torch.long)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(tokens, tokens)
-    expected = memory.need(shape, recipe).activations
-    if recompute:  # one layer is computed again in the backward pass, and not here
-        expected -= 256 * memory.layer_bytes(shape, memory.HALF)
-    else:  # a CPU's attention answers in another order of its axes, and the copy in the right order is kept as well
-        expected += 3 * 256 * memory.HALF * shape.width
-    shares = 256 * shape.padded_vocabulary * memory.FULL  # of the loss: what is left of the logits
-    assert sum(kept.values()) - shares == pytest.approx(expected, rel=0.05)
-
-
-def test_a_gpu_too_small_is_told_what_fits_before_anything_starts() -> None:
-    big = PRESETS["1.5b"]
-    with pytest.raises(memory.MemoryTooSmallError, match=r"--micro-batch \d+ fits"):
-        memory.must_fit(big, 40 * 2**30, "a GPU of 40 GiB")
-    with pytest.raises(memory.MemoryTooSmallError, match="What fits: tiny, 124m, 350m"):
-        memory.must_fit(big, 16 * 2**30, "a GPU of 16 GiB")
-    memory.must_fit(PRESETS["8b"], 141 * 10**9, "an H200")
-    memory.must_fit(PRESETS["124m"], 80 * 10**9, "an H100")
-
-
-def test_the_micro_batch_that_is_said_to_fit_fits() -> None:
-    preset, usable = PRESETS["350m"], 16 * 2**30
-    rows = memory.largest_micro_batch(preset, usable)
-    assert 1 <= rows < preset.recipe.micro_batch
-    for more, fits in [(1, True), (2, False)]:
-        recipe = dataclasses.replace(preset.recipe, accumulate=preset.recipe.batch // (rows * more))
-        assert (memory.need(preset.shape, recipe).total <= usable) == fits
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input

@@ -100,7 +100,8 @@ def _with_adapter(name: str, directory: Path, device: torch.device, dtype: Preci
         raise ModelError(f"{directory / ADAPTER} names no model to adapt", remedy="Fine-tune it again.") from error
     base = load(below, device, dtype=dtype)
     try:
-        model = PeftModel.from_pretrained(base.model, directory).to(device)  # PEFT chooses a device of its own
+        # Else PEFT chooses a device of its own, a GPU where there is one.
+        model = PeftModel.from_pretrained(base.model, directory, torch_device=str(device)).to(device)
     except Exception as error:  # of the weights' file, the configuration or the shapes: each of another class
         raise ModelError(
             f"the adapter in {directory} does not fit {below}: {_first_line(error)}",

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from faults import SMALL, Fault
+from fault import SMALL, Fault
 
 HERE = Path(__file__).resolve().parent
 DEBIAN = os.environ.get("BASE_IMAGE", "torch-workstation-base:local")

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 from building import SMALL_TAG, build_fault, build_small, remove
-from faults import FAULTS, Fault
+from container_faults import CONTAINER_FAULTS
+from fault import Fault
+from torch_faults import TORCH_FAULTS
 
 from imagecheck import Outcome, judge
 from imagecheck.registry import every_check
 
+FAULTS = (*TORCH_FAULTS, *CONTAINER_FAULTS)
 GPU_ONLY = {"gpu.visible", "gpu.driver", "gpu.kernels", "gpu.memory", "compile.gpu", "cudnn.convolution"}
 PROVEN_ELSEWHERE = {"server.notebook"}  # test_running.py: the fault is in the notebook, not in an image
 

@@ -222,7 +222,7 @@ def test_a_python_off_the_path_is_found(small: str) -> None:
 
 
 def test_an_image_without_shell_or_python_is_judged_all_the_same() -> None:
-    tag = build("imagecheck-empty:test", "FROM scratch\nCOPY faults.py /file\nUSER 1000\n")
+    tag = build("imagecheck-empty:test", "FROM scratch\nCOPY fault.py /file\nUSER 1000\n")
     try:
         card = judge(tag, Settings(deselect=("training",)))
     finally:

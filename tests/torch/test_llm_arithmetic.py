@@ -1,0 +1,87 @@
+"""What a preset costs, worked out before it is trained: operations a token, and bytes of memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from workstation.llm import memory, mfu
+from workstation.llm.model import build
+from workstation.llm.settings import PRESETS, Recipe
+
+
+def test_mfu_counts_six_operations_a_weight_and_attention_whole() -> None:
+    shape = PRESETS["124m"].shape
+    weights = 12 * (4 * 768 * 768 + 3 * 768 * 2048) + 50_304 * 768
+    assert mfu.multiplied(shape) == weights
+    assert mfu.flops_per_token(shape, 1024) == 6 * weights + 12 * 12 * 768 * 1024
+    assert mfu.mfu(989e12 / mfu.flops_per_token(shape, 1024), shape, 1024, 989e12) == pytest.approx(1)
+    untied = dataclasses.replace(shape, tied=False)
+    assert mfu.multiplied(untied) == weights, "an embedding is looked up, not multiplied"
+
+
+def test_a_gpu_of_no_known_peak_gets_no_mfu() -> None:
+    assert mfu.peak("cuda (NVIDIA H200)") == 989e12
+    assert mfu.peak("cpu (2 threads)") is None
+
+
+class OneKernel(torch.autograd.Function):
+    """A norm that keeps its input alone, as a GPU's kernel does; on a CPU PyTorch puts it together out of several."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x)
+        return torch.nn.functional.rms_norm(x, weight.shape, weight)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", ["124m", "1.5b"])
+def test_the_memory_arithmetic_is_what_autograd_keeps(
+    name: str, recompute: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.RMSNorm, "forward", lambda norm, x: OneKernel.apply(x, norm.weight))
+    whole = PRESETS[name].shape
+    less = {"vocabulary": 1024, "layers": 3, "context": 128, "width": whole.width // 4, "hidden": whole.hidden // 4}
+    shape = dataclasses.replace(whole, **less)
+    recipe = Recipe(2, 1, 1, 1, rate=0, warmup=1, precision="bfloat16", recompute=recompute)
+    model = build(shape, torch.device("cpu"), dtype=torch.bfloat16, recompute=recompute)
+    kept = {weight.data_ptr(): 0 for weight in (*model.parameters(), *model.buffers())}
+    alive = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        alive.append(tensor)  # so that no other takes its address
+        storage = tensor.untyped_storage()
+        kept.setdefault(storage.data_ptr(), storage.nbytes())
+        return tensor
+
+    tokens = torch.zeros(2, 128, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(tokens, tokens)
+    expected = memory.need(shape, recipe).activations
+    if recompute:  # one layer is computed again in the backward pass, and not here
+        expected -= 256 * memory.layer_bytes(shape, memory.HALF)
+    else:  # a CPU's attention answers in another order of its axes, and the copy in the right order is kept as well
+        expected += 3 * 256 * memory.HALF * shape.width
+    shares = 256 * shape.padded_vocabulary * memory.FULL  # of the loss: what is left of the logits
+    assert sum(kept.values()) - shares == pytest.approx(expected, rel=0.05)
+
+
+def test_a_gpu_too_small_is_told_what_fits_before_anything_starts() -> None:
+    big = PRESETS["1.5b"]
+    with pytest.raises(memory.MemoryTooSmallError, match=r"--micro-batch \d+ fits"):
+        memory.must_fit(big, 40 * 2**30, "a GPU of 40 GiB")
+    with pytest.raises(memory.MemoryTooSmallError, match="What fits: tiny, 124m, 350m"):
+        memory.must_fit(big, 16 * 2**30, "a GPU of 16 GiB")
+    memory.must_fit(PRESETS["8b"], 141 * 10**9, "an H200")
+    memory.must_fit(PRESETS["124m"], 80 * 10**9, "an H100")
+
+
+def test_the_micro_batch_that_is_said_to_fit_fits() -> None:
+    preset, usable = PRESETS["350m"], 16 * 2**30
+    rows = memory.largest_micro_batch(preset, usable)
+    assert 1 <= rows < preset.recipe.micro_batch
+    for more, fits in [(1, True), (2, False)]:
+        recipe = dataclasses.replace(preset.recipe, accumulate=preset.recipe.batch // (rows * more))
+        assert (memory.need(preset.shape, recipe).total <= usable) == fits
