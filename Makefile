@@ -90,7 +90,7 @@ seeds: build ## each chapter's promise with five seeds: about twenty minutes
 
 .PHONY: course
 course: venv build ## every notebook, run through the Lab's server
-	@pytest tests/course
+	@pytest tests/course --numprocesses $${JOBS:-2}
 
 .PHONY: cluster-test
 cluster-test: venv build ## a cluster of containers survives the commonest faults; `make cluster-faults` does all

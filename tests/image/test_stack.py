@@ -56,6 +56,22 @@ def test_no_bytecode_is_written_at_run_time(image: str) -> None:
     assert run(image, "python", "-c", code, user="0:0").output == ""
 
 
+@pytest.mark.parametrize(
+    ("environment", "options"), [({"OMP_NUM_THREADS": "1"}, {}), ({}, {"nano_cpus": 10**9})], ids=["chosen", "quota"]
+)
+def test_pytorch_starts_as_many_threads_as_it_was_told(
+    image: str, environment: dict[str, str], options: dict[str, int]
+) -> None:
+    ran = run(image, "python", "-c", "import torch; print(torch.get_num_threads())", environment=environment, **options)
+    assert ran.output == "1\n"
+
+
+def test_torchrun_gives_a_worker_one_thread(image: str) -> None:
+    program = "import torch; print('threads', torch.get_num_threads())"
+    start = ("torchrun", "--standalone", "--nproc-per-node=2", "--no-python", "python", "-c", program)
+    assert run(image, *start, shm_size="1g").output.count("threads 1\n") == 2
+
+
 def test_chinese_labels_are_drawn_not_boxed(image: str) -> None:
     code = (
         "import warnings; warnings.simplefilter('error')\n"

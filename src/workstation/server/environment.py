@@ -15,13 +15,24 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 
 
 def prepared(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` with a home, a user's name and thread counts; what a person set stays as it is."""
+    """`environ` with a home, a user's name and, where it needs them, thread counts; what a person set stays."""
     given = dict(environ)
     if given.get("HOME", "/") in ("", "/"):  # what Docker says where the user has no passwd entry
         given["HOME"] = HOME
     name = _user_name()
-    cpus = str(doctor.usable_cpus())
-    return {"USER": name, "LOGNAME": name} | dict.fromkeys(THREADS, cpus) | given | _caches(given)
+    return {"USER": name, "LOGNAME": name} | _threads(given) | given | _caches(given)
+
+
+def _threads(given: Mapping[str, str]) -> dict[str, str]:
+    """A person's OMP_NUM_THREADS for all: PyTorch takes MKL's number before it. Else a quota, which no library reads.
+
+    Without either nothing is set: the libraries count for themselves, and torchrun gives each of its workers one.
+    """
+    chosen = given.get("OMP_NUM_THREADS", "").split(",")[0]  # "4,2": four threads, each of which may start two
+    if chosen:
+        return dict.fromkeys(THREADS, chosen)
+    cpus = doctor.usable_cpus()
+    return dict.fromkeys(THREADS, str(cpus)) if cpus < len(os.sched_getaffinity(0)) else {}
 
 
 def _caches(given: Mapping[str, str], scratch: str = SCRATCH) -> dict[str, str]:

@@ -15,8 +15,21 @@ from workstation.server.environment import THREADS, prepared
 InChild = Callable[[Callable[[], None], int], str]
 
 
-def test_thread_counts_are_what_the_container_may_use() -> None:
-    assert {prepared({})[name] for name in THREADS} == {str(doctor.usable_cpus())}
+def test_a_quota_which_no_library_reads_is_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert {prepared({})[name] for name in THREADS} == {"2"}
+
+
+def test_without_a_quota_torchrun_may_still_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "usable_cpus", lambda: len(os.sched_getaffinity(0)))
+    assert not {*THREADS} & {*prepared({})}
+
+
+def test_one_choice_of_threads_is_enough_for_every_library() -> None:
+    assert {prepared({"OMP_NUM_THREADS": "3"})[name] for name in THREADS} == {"3"}
+    nested = prepared({"OMP_NUM_THREADS": "4,2", "MKL_NUM_THREADS": "1"})
+    assert [nested[name] for name in THREADS] == ["4,2", "1", "4", "4"]
 
 
 def test_a_persons_own_choice_stays() -> None:
