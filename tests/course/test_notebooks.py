@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,10 @@ CELL_DEADLINE_S = 300
 
 @pytest.fixture(scope="session")
 def running(image: str) -> Iterator[Lab]:
-    with lab(image, shm_size="1g") as started:
+    """Each worker of pytest has a Lab, and the Labs share the cores: a thread too many costs more than it does."""
+    labs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    threads = max(1, len(os.sched_getaffinity(0)) // labs)
+    with lab(image, shm_size="1g", environment={"OMP_NUM_THREADS": str(threads)}) as started:
         yield started
 
 
