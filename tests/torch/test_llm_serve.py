@@ -173,6 +173,7 @@ def test_a_full_line_is_told_when_to_come_again_and_empties_when_its_clients_lea
 def test_a_short_answer_does_not_wait_for_a_long_one(serving: Serving) -> None:
     long = long_stream(serving)
     assert complete(serving)[0] == 200
+    until(lambda: serving.engine.jobs < 2)
     assert serving.engine.jobs == 1, "the long one is still under way"
     long.close()
     until(lambda: not serving.engine.jobs)
