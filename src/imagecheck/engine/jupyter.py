@@ -148,14 +148,18 @@ class Kernel:
         return message
 
     def _receive(self, deadline: float) -> dict[str, Any]:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise ProbeError("the kernel was not done in time")
-        self._socket.settimeout(left)
-        try:
-            answer: dict[str, Any] = json.loads(self._socket.recv())
-        except websocket.WebSocketTimeoutException:
-            raise ProbeError("the kernel was not done in time") from None
-        except (websocket.WebSocketException, ValueError, OSError) as error:
-            raise ProbeError(f"the kernel's connection broke: {error}") from error
-        return answer
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                # With the control frames: recv() answers a server's ping and then waits as long again.
+                kind, frame = self._socket.recv_data_frame(control_frame=True)
+                if kind == websocket.ABNF.OPCODE_CLOSE:
+                    raise ProbeError("the kernel's connection was closed")
+                if kind not in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
+                    answer: dict[str, Any] = json.loads(frame.data)
+                    return answer
+            except websocket.WebSocketTimeoutException:
+                break
+            except (websocket.WebSocketException, ValueError, OSError) as error:
+                raise ProbeError(f"the kernel's connection broke: {error}") from error
+        raise ProbeError("the kernel was not done in time")

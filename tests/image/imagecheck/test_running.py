@@ -19,9 +19,11 @@ from pathlib import Path
 import docker
 import pytest
 from building import SMALL_TAG, build, build_small, remove
+from lab import lab
 
 from imagecheck import Outcome, Settings, judge
 from imagecheck.engine import reaper
+from imagecheck.engine.container import ProbeError
 from imagecheck.errors import ImageNotFoundError
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
@@ -305,3 +307,12 @@ def test_a_notebook_that_raises_fails_at_its_cell(image: str, tmp_path: Path) ->
     (result,) = card.results
     assert result.outcome is Outcome.FAIL
     assert "code cell 2 of 2: ValueError: wrong" in result.finding.summary
+
+
+def test_a_kernel_that_hangs_is_given_up_however_often_the_server_pings(image: str) -> None:
+    with (
+        lab(image, "--ServerApp.tornado_settings={'ws_ping_interval': 200}") as started,
+        started.kernel() as kernel,
+        pytest.raises(ProbeError, match="not done in time"),
+    ):
+        kernel.execute("import time; time.sleep(600)", timeout=2)
