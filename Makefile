@@ -73,12 +73,12 @@ unit: venv ## tests that need no Docker
 	@pytest tests/unit
 
 .PHONY: image
-image: venv build devel ## this image's own promises, on real containers, and the release scripts
-	@pytest tests/image tests/release --ignore=tests/image/imagecheck
+image: venv build devel ## this image's own promises, on real containers, what a Lab survives, and the release scripts
+	@pytest tests/image tests/survival tests/release --ignore=tests/image/imagecheck
 
 INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp \
 	    --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \
-	    --env OMP_NUM_THREADS=1 workstation python -m pytest -p no:cacheprovider --numprocesses $${JOBS:-2} --durations 25 .
+	    --env OMP_NUM_THREADS=1 workstation python -m pytest -p no:cacheprovider --numprocesses $${JOBS:-2} .
 
 .PHONY: torch
 torch: build ## the training code's tests, inside the image, each chapter with SEEDS=1 seed

@@ -30,6 +30,10 @@ class Observations:
         again = "it never stopped" if seconds is None else f"{seconds:.1f} s"
         self.rows.append(f"| {fault} | {happened} | {again} | {work} |")
 
+    def refused(self, fault: str, said: str) -> None:
+        """It did not start, and said why."""
+        self.rows.append(f"| {fault} | the start is refused: “{said}” | once it has been mended | intact |")
+
     def write(self) -> None:
         asked = ["docker", "version", "--format", "{{.Server.Version}}"]
         engine = subprocess.run(asked, capture_output=True, text=True).stdout.strip()

@@ -22,7 +22,7 @@ from observations import Observations
 ROOT = Path(__file__).resolve().parents[2]
 HEADERS = {"Authorization": f"token {TOKEN}"}
 MINE = "api/contents/mine.ipynb"
-ALWAYS: dict[str, Any] = {"restart_policy": {"Name": "unless-stopped"}, "shm_size": "1g"}
+ALWAYS: dict[str, Any] = {"restart_policy": {"Name": "always"}, "shm_size": "1g"}
 BACK_WITHIN_S = 60
 
 
@@ -154,7 +154,7 @@ def test_a_read_only_home_is_one_clear_line_and_untouched(image: str, volume: st
     assert len(ended.output.strip().splitlines()) == 1
     with lab(image, volumes=[(volume, "/home/workstation", "rw")]) as started:
         assert saved(started) == "kept"
-    observed.add("the home volume is read-only", f"the start is refused: “{ended.output.strip()}”", None)
+    observed.refused("the home volume is read-only", ended.output.strip())
 
 
 @pytest.fixture
@@ -237,6 +237,10 @@ def test_a_killed_docker_daemon_brings_the_lab_back_when_it_starts_again(
         assert save(started, "kept").ok
         started.kernel().start("while True: pass")
         subprocess.run(["pkill", "-KILL", "-x", "dockerd"], check=True)
+        deadline = time.monotonic() + BACK_WITHIN_S
+        while subprocess.run(["pgrep", "-x", "dockerd"], capture_output=True).returncode == 0:
+            assert time.monotonic() < deadline, "the daemon did not die"
+            time.sleep(0.1)
         before = time.monotonic()
         subprocess.run([ROOT / "scripts" / "install-docker"], check=True, capture_output=True)
         again = back(started)
