@@ -70,7 +70,7 @@ test: unit image torch cluster-test browser ## every test of the image; `make fa
 
 .PHONY: unit
 unit: venv ## tests that need no Docker
-	@pytest tests/unit
+	@pytest tests/unit --numprocesses $${JOBS:-2}
 
 .PHONY: image
 image: venv build devel ## this image's own promises, on real containers, what a Lab survives, and the release scripts
