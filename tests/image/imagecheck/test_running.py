@@ -52,8 +52,9 @@ def made_by(client: docker.DockerClient, pid: int) -> list[str]:
 
 
 def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    # What a shell starts in the background ignores SIGINT, and so do its children.
     return subprocess.Popen(
-        [sys.executable, "-m", "imagecheck", *arguments],
+        ["env", "--default-signal=INT", sys.executable, "-m", "imagecheck", *arguments],
         env=ENVIRONMENT,
         text=True,
         stdout=subprocess.PIPE,
