@@ -110,7 +110,7 @@ verify: venv build ## judge the image with imagecheck, the conformance suite
 
 .PHONY: faults
 faults: venv build ## prove that each of imagecheck's checks can fail, on broken images
-	@pytest tests/image/imagecheck
+	@pytest tests/image/imagecheck --numprocesses $${JOBS:-2}
 
 .PHONY: deploy-check
 deploy-check: venv build ## what deploys the image: cloud-init, Kubernetes, SkyPilot, JupyterHub, dev container

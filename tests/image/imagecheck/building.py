@@ -12,7 +12,8 @@ from fault import SMALL, Fault
 HERE = Path(__file__).resolve().parent
 DEBIAN = os.environ.get("BASE_IMAGE", "torch-workstation-base:local")
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
-SMALL_TAG = "imagecheck-small:test"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # each makes and removes images of its own
+SMALL_TAG = f"imagecheck-small:{WORKER}"
 SMALL_LINES = """
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 \\
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*

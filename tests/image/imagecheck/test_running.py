@@ -18,7 +18,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from building import SMALL_TAG, build, build_small, remove
+from building import SMALL_TAG, WORKER, build, build_small, remove
 from lab import lab
 
 from imagecheck import Outcome, Settings, judge
@@ -34,7 +34,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(SOURCE)}
 def small() -> Iterator[str]:
     """Debian with a Python and no torch: boots in no time."""
     build_small()
-    tag = build("imagecheck-running:test", f'FROM {SMALL_TAG}\nUSER 1000\nCMD ["sleep", "600"]\n')
+    tag = build(f"imagecheck-running:{WORKER}", f'FROM {SMALL_TAG}\nUSER 1000\nCMD ["sleep", "600"]\n')
     yield tag
     remove(tag)
     remove(SMALL_TAG)
