@@ -129,7 +129,7 @@ ENV HOME=/home/workstation \
     TRITON_CACHE_DIR=/cache/triton \
     MATPLOTLIBRC=/opt/workstation/matplotlibrc \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    # OpenMP's threads spin 300 000 times before they sleep: a second notebook slows both 5 to 8 times (decision 9)
+    # OpenMP's threads spin 300 000 times before they sleep: a second notebook slows both 4 to 8 times (decision 9)
     GOMP_SPINCOUNT=1000
 
 ARG VERSION=0.1.0 REVISION=unknown BASE_IMAGE BASE_DIGEST=

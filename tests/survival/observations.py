@@ -13,6 +13,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "lab-faults
 HEADER = """# What a Lab survives
 
 By `make lab-faults`: each fault is done to a real container of the image; each row is written by the test that saw it.
+A killed daemon's by `pytest tests/survival --record --kill-docker`, which stops every container of the machine.
 
 {when}
 

@@ -27,6 +27,8 @@ from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import Fit, Hook, fit
 from workstation.training.settings import Settings
 
+pytest_plugins = ["llm_fixtures"]
+
 CPU = torch.device("cpu")
 MARK = " (checked)"
 Llm = Callable[..., Ran]

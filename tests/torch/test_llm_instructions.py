@@ -20,6 +20,8 @@ from workstation.llm.instructions import Exchange, Instructions
 from workstation.llm.model import IGNORED
 from workstation.llm.prepare import kept_aside
 
+pytest_plugins = ["llm_fixtures"]
+
 
 def test_what_is_measured_on_was_seen_neither_here_nor_in_pre_training(docstrings: Instructions) -> None:
     assert len(docstrings.train) > 1000

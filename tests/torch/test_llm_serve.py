@@ -29,6 +29,8 @@ from workstation.llm.settings import Shape
 from workstation.llm.tokens import Tokenizer
 from workstation.training.settings import Settings
 
+pytest_plugins = ["llm_fixtures"]
+
 # -------------------------------------------------------------------------------------------------------- the answers
 
 

@@ -13,6 +13,8 @@ from workstation.llm.causal import Causal
 from workstation.llm.serve.server import Address, Serving, running
 from workstation.llm.tokens import Tokenizer
 
+pytest_plugins = ["llm_fixtures"]
+
 
 @pytest.mark.parametrize(
     ("fields", "status", "code", "says"),

@@ -16,7 +16,7 @@ import pytest
 
 HERE = Path(__file__).parent
 Ran = subprocess.CompletedProcess[str]
-Elsewhere = Callable[..., Ran]
+Command = Callable[..., Ran]
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def python(runtime: Path, tmp_path: Path) -> Elsewhere:
+def python(runtime: Path, tmp_path: Path) -> Command:
     def run(*arguments: object) -> Ran:
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
@@ -49,7 +49,7 @@ def python(runtime: Path, tmp_path: Path) -> Elsewhere:
 
 
 @pytest.fixture
-def workstation(python: Elsewhere) -> Elsewhere:
+def workstation(python: Command) -> Command:
     return lambda *arguments: python("other_device.py", *arguments)
 
 
@@ -69,21 +69,22 @@ def last_line(ran: Ran) -> str:
         "torch.nn.functional.cross_entropy(there, torch.tensor([0, 1]))",
     ],
 )
-def test_what_a_gpu_refuses_is_refused(python: Elsewhere, mistake: str) -> None:
+def test_what_a_gpu_refuses_is_refused(python: Command, mistake: str) -> None:
     program = f"""if True:
         import torch
         from other_device import other_device
         with other_device() as device:
             here, there = torch.ones(2, 3), torch.ones(2, 3, device=device)
             assert (there + there.to(device) + here.cuda() + torch.tensor(1.0)).sum().item() == 24
+            print("as on a GPU so far")
             {mistake}"""
     ran = python("-c", program)
-    assert ran.returncode == 1
+    assert (ran.returncode, ran.stdout) == (1, "as on a GPU so far\n"), ran.stderr
     assert last_line(ran).startswith(("RuntimeError: ", "TypeError: ")), ran.stderr
 
 
 @pytest.mark.slow
-def test_a_chapter_moves_all_that_it_computes_with(workstation: Elsewhere, tmp_path: Path, chapter_name: str) -> None:
+def test_a_chapter_moves_all_that_it_computes_with(workstation: Command, tmp_path: Path, chapter_name: str) -> None:
     ran = workstation(
         "examples", "run", chapter_name, "--device", "cuda", "--amp", "--epochs", 1, "--out", tmp_path / "run"
     )
@@ -93,7 +94,7 @@ def test_a_chapter_moves_all_that_it_computes_with(workstation: Elsewhere, tmp_p
 
 
 @pytest.mark.slow
-def test_a_language_model_passes_through_every_command(workstation: Elsewhere, tmp_path: Path) -> None:
+def test_a_language_model_passes_through_every_command(workstation: Command, tmp_path: Path) -> None:
     def llm(*arguments: object) -> str:
         ran = workstation("llm", *arguments)
         assert ran.returncode == 0, ran.stderr[-2000:]
@@ -113,7 +114,7 @@ def test_a_language_model_passes_through_every_command(workstation: Elsewhere, t
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_what_was_saved_on_it(workstation: Elsewhere, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_what_was_saved_on_it(workstation: Command, tmp_path: Path) -> None:
     def metrics(*arguments: object) -> dict[str, float]:
         ran = workstation("examples", "run", *arguments, "--device", "cuda", "--json")
         return json.loads(ran.stdout)["metrics"]

@@ -164,6 +164,18 @@ DATALOADER = (
     ),
 )
 
+
+def wrong_sign(function: str) -> str:
+    """The gradient of one of torch.nn.functional's, and nothing else of it."""
+    return patch(
+        "torch/__init__.py",
+        f"""
+_right = nn.functional.{function}
+nn.functional.{function} = lambda *a, **k: (lambda y: 2 * y.detach() - y)(_right(*a, **k))
+""",
+    )
+
+
 TRAINING = (
     Fault(
         "a linear layer's bias gets no gradient",
@@ -183,26 +195,14 @@ nn.functional.linear = lambda x, w, b=None: _linear(x, w, None if b is None else
         "training.digits",
         "gradient",
         ("training",),
-        patch(
-            "torch/__init__.py",
-            """
-_conv = nn.functional.conv2d
-nn.functional.conv2d = lambda *a, **k: (lambda y: 2 * y.detach() - y)(_conv(*a, **k))
-""",
-        ),
+        wrong_sign("conv2d"),
     ),
     Fault(
         "attention's gradient has the wrong sign",
         "training.gpt",
         "gradient",
         ("training",),
-        patch(
-            "torch/__init__.py",
-            """
-_sdpa = nn.functional.scaled_dot_product_attention
-nn.functional.scaled_dot_product_attention = lambda *a, **k: (lambda y: 2 * y.detach() - y)(_sdpa(*a, **k))
-""",
-        ),
+        wrong_sign("scaled_dot_product_attention"),
     ),
     Fault(
         "the seed is ignored",

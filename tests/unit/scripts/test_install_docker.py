@@ -227,3 +227,16 @@ def test_an_old_engine_is_refused_and_left_as_it_is(
     assert stopped.value.code == 69
     assert "24.0.9 is too old" in capsys.readouterr().err
     assert bare.installed() == []
+
+
+def test_a_daemon_that_ends_is_not_waited_for(
+    bare: Bare, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("docker", "exit 1")  # no daemon answers it
+    program("dockerd", "exit 3")
+    monkeypatch.setattr(bare.script, "SYSTEMD", bare.root / "no-systemd")
+    monkeypatch.setattr(bare.script, "DAEMON_LOG", bare.root / "dockerd.log")
+    with pytest.raises(SystemExit) as stopped:
+        bare.script.start_daemon()
+    assert stopped.value.code == 69
+    assert "dockerd ended with exit code 3" in capsys.readouterr().err
