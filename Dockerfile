@@ -7,7 +7,7 @@ FROM ${BASE_IMAGE} AS system
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV LANG=C.UTF-8
-# A release is dated by its commit: without it, what Python compiles while apt runs is another file each time.
+# A release's files have one date: without it, what Python compiles while apt runs is another file each time.
 ARG SOURCE_DATE_EPOCH
 ARG APT_SNAPSHOT=
 

@@ -6,7 +6,10 @@ variable "PIP_INDEX_URL" { default = "https://pypi.org/simple" }
 variable "APT_SNAPSHOT" { default = "" }        # 20261101T000000Z, where the package mirror keeps snapshots
 variable "BUILDER" { default = "" }             # the version of what builds
 variable "REVISION" { default = "unknown" }
-variable "SOURCE_DATE_EPOCH" { default = "0" }  # the commit's time: what every file and label is dated
+variable "VERSION" { default = "0.1.0" }
+# 2026-01-01. Every file is dated by it, whatever the commit: a layer that did not change keeps its digest from one
+# release to the next, and is not pulled again. The image itself is dated by its commit (scripts/release/seal.py).
+variable "SOURCE_DATE_EPOCH" { default = "1767225600" }
 variable "CA_BUNDLE" { default = "/dev/null" }
 variable "PLATFORM" { default = "linux/amd64" }
 variable "OUT" { default = "dist" }
@@ -26,6 +29,7 @@ target "image" {
     APT_SNAPSHOT      = APT_SNAPSHOT
     BUILDER           = BUILDER
     REVISION          = REVISION
+    VERSION           = VERSION
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
   }
   secret    = ["id=ca,src=${CA_BUNDLE}"]

@@ -5,7 +5,8 @@
     python scripts/release pull                    push, pull and start what is built; docs/benchmarks/pull.md
 
 A target is `workstation` or `devel`; both, when none is named. What is committed is what is built.
-Exit codes: 0 done, 1 not reproducible, 69 no engine can do it, 77 root is needed, 78 there are uncommitted changes.
+Exit codes: 0 done, 1 not reproducible, 69 no engine can do it, 75 another is at work, 77 root is needed, 78 there are
+uncommitted changes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,14 +24,22 @@ from pathlib import Path
 from engine import Engine, ReleaseError, containerd_engine
 from layout import Image, differences
 from pull import write_report
+from seal import seal
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
 TARGETS = ("workstation", "devel")
+LOCAL_BASE = "torch-workstation-base:local"  # scripts/base-image makes it where no registry answers
 
 
 def git(*command: str) -> str:
     return subprocess.run(["git", "-C", ROOT, *command], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def version() -> str:
+    found = re.search(r'^__version__ = "(.+)"$', git("show", "HEAD:src/workstation/__init__.py"), re.MULTILINE)
+    assert found is not None
+    return found[1]
 
 
 def settings() -> dict[str, str]:
@@ -39,24 +49,35 @@ def settings() -> dict[str, str]:
     return {name: found[name] for name in ("BASE_IMAGE", "CA_BUNDLE", "PIP_INDEX_URL") if name in found}
 
 
-def base_digest(engine: Engine, base_image: str) -> str:
-    """Where the base was pulled or loaded, its manifest's digest. A tag alone would name another image tomorrow."""
-    if subprocess.run(
-        ["docker", "image", "inspect", base_image], env=engine.environment, capture_output=True
-    ).returncode:
+def pinned(base_image: str) -> tuple[str, str]:
+    """What to build from, and its digest. A tag alone would name another image tomorrow.
+
+    A base that this machine made is in no registry and has no digest that another machine would know.
+    """
+    if base_image == LOCAL_BASE:
+        return base_image, ""
+    engine = Engine("")
+    asked = ("image", "inspect", "--format", "{{json .RepoDigests}}", base_image)
+    if subprocess.run(["docker", *asked], capture_output=True).returncode:
         engine.output("pull", "--quiet", base_image)
-    return engine.output("image", "inspect", "--format", "{{.Id}}", base_image)
+    digests: list[str] = json.loads(engine.output(*asked))
+    if not digests:
+        raise ReleaseError(f"{base_image} came from no registry", f"docker pull {base_image}", 69)
+    digest = digests[0].rpartition("@")[2]
+    return f"{base_image}@{digest}", digest
 
 
 def build(engine: Engine, targets: Sequence[str], out: Path, cache: bool = True) -> dict[str, Image]:
     """Build `targets` from the committed tree into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     chosen = settings()
+    base, digest = pinned(chosen["BASE_IMAGE"])
     variables = {
         **chosen,
-        "BASE_DIGEST": base_digest(engine, chosen["BASE_IMAGE"]),
-        "REVISION": git("rev-parse", "--short", "HEAD"),
-        "SOURCE_DATE_EPOCH": git("log", "-1", "--format=%ct"),
+        "BASE_IMAGE": base,
+        "BASE_DIGEST": digest,
+        "REVISION": git("rev-parse", "HEAD"),
+        "VERSION": version(),
         "BUILDER": engine.output("version", "--format", "Docker {{.Server.Version}}"),
         "OUT": str(out),
     }
@@ -73,7 +94,8 @@ def build(engine: Engine, targets: Sequence[str], out: Path, cache: bool = True)
                     raise ReleaseError(f"the build of {target} failed", "The lines above say where", 69)
         finally:
             git("worktree", "remove", "--force", folder)
-    return {target: Image.read(out / f"{target}.tar") for target in targets}
+    commit_time = int(git("log", "-1", "--format=%ct"))
+    return {target: seal(out / f"{target}.tar", commit_time) for target in targets}
 
 
 def baked(target: str, variables: Mapping[str, str]) -> list[str]:

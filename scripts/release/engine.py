@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -78,7 +79,7 @@ def second_engine(features: Mapping[str, bool]) -> Iterator[Engine]:
     """An engine with a store of its own, which ends with the block.
 
     Raises:
-        ReleaseError: 77, root is needed; 69, it did not start.
+        ReleaseError: 77, root is needed; 75, another one is at work; 69, it did not start.
     """
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         raise ReleaseError(
@@ -86,8 +87,7 @@ def second_engine(features: Mapping[str, bool]) -> Iterator[Engine]:
             "Run this with sudo; to build, containerd-snapshotter among its features in daemon.json will do",
             77,
         )
-    STATE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=STATE) as folder, _bridge():
+    with _alone(), tempfile.TemporaryDirectory(dir=STATE) as folder, _bridge():
         state = Path(folder)
         settings, socket, log = state / "daemon.json", state / "docker.sock", state / "log"
         settings.write_text(json.dumps({"features": dict(features)}))
@@ -102,6 +102,22 @@ def second_engine(features: Mapping[str, bool]) -> Iterator[Engine]:
         finally:
             process.terminate()
             process.wait(timeout=START_DEADLINE_S)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One at a time; and what a run that was killed has left goes first."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ReleaseError("another release is being built here", "Try again when it is done", 75) from error
+        for left in STATE.glob("tmp*"):
+            shutil.rmtree(left)
+        if Path("/sys/class/net", BRIDGE).exists():
+            subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
+        yield
 
 
 @contextmanager

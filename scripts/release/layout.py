@@ -5,8 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
+import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -22,6 +26,7 @@ class Image:
 
     path: Path
     digest: str  # of its manifest: what a registry calls the image
+    index: dict[str, Any]
     manifest: dict[str, Any]
     config: dict[str, Any]
 
@@ -30,14 +35,15 @@ class Image:
         """Raises ReleaseError where it is not a whole OCI layout."""
         try:
             with tarfile.open(path) as archive:
-                (named,) = json.loads(_blob(archive, "index.json"))["manifests"]
-                manifest = json.loads(_blob(archive, _name(named["digest"])))
-                config = json.loads(_blob(archive, _name(manifest["config"]["digest"])))
+                index = json.loads(_blob(archive, "index.json"))
+                (named,) = index["manifests"]
+                manifest = json.loads(_blob(archive, blob_name(named["digest"])))
+                config = json.loads(_blob(archive, blob_name(manifest["config"]["digest"])))
         except (tarfile.TarError, KeyError, ValueError) as error:
             raise ReleaseError(
                 f"{path} holds no whole image", "Delete it and build it again: make release", 65
             ) from error
-        return cls(path, named["digest"], manifest, config)
+        return cls(path, named["digest"], index, manifest, config)
 
     @property
     def layers(self) -> list[dict[str, Any]]:
@@ -52,35 +58,87 @@ class Image:
 
     def files(self, layer: dict[str, Any]) -> dict[str, str]:
         """Path to what tells one file from another: kind, mode, owner, time, content."""
+        with self._entries(layer) as entries:
+            return {entry.name: _fingerprint(entries, entry) for entry in entries}
+
+    def text(self, name: str) -> str | None:
+        """What the file called `name` holds; None where no layer has it."""
+        for layer in reversed(self.layers):
+            content = self.content(layer, name)
+            if content is not None:
+                return content.decode()
+        return None
+
+    def content(self, layer: dict[str, Any], name: str) -> bytes | None:
+        """Of the file `name` in this layer; None where it has none."""
+        with self._entries(layer) as entries:
+            for entry in entries:
+                if entry.name.removeprefix("./") == name and entry.isfile():
+                    return cast("BufferedReader", entries.extractfile(entry)).read()
+        return None
+
+    @contextmanager
+    def _entries(self, layer: dict[str, Any]) -> Iterator[tarfile.TarFile]:
         with tarfile.open(self.path) as archive:
-            packed = archive.extractfile(_name(layer["digest"]))
+            packed = archive.extractfile(blob_name(layer["digest"]))
             assert packed is not None
             with tarfile.open(fileobj=_unpacked(packed, layer["mediaType"]), mode="r|") as entries:
-                return {entry.name: _fingerprint(entries, entry) for entry in entries}
+                yield entries
 
 
 def differences(first: Image, second: Image) -> Iterator[str]:
-    """A line a difference, from the outside in. Nothing where both are the same image, to the bit."""
+    """A line a difference, from the outside in: none where both are the same to the bit, and at least one otherwise."""
     if first.digest == second.digest:
         return
-    for key in sorted(first.config.keys() | second.config.keys()):
-        if key not in ("rootfs", "history") and first.config.get(key) != second.config.get(key):
-            yield f"config.{key}: {first.config.get(key)} / {second.config.get(key)}"
+    yield f"digest: {first.digest} / {second.digest}"
+    for what, one, other in (("manifest", first.manifest, second.manifest), ("config", first.config, second.config)):
+        for key in sorted(one.keys() | other.keys()):
+            # Of those, the layers below say more.
+            if key not in ("config", "layers", "rootfs") and one.get(key) != other.get(key):
+                yield f"{what}.{key}: {one.get(key)} / {other.get(key)}"
+    yield from _options(first.config["config"], second.config["config"])
     if len(first.layers) != len(second.layers):
         yield f"{len(first.layers)} layers / {len(second.layers)} layers"
-    for number, (one, other, line) in enumerate(zip(first.layers, second.layers, first.made_by(), strict=False), 1):
-        if one["digest"] != other["digest"]:
-            yield f"layer {number}, {' '.join(line.split())[:70]}"
-            yield from (f"    {each}" for each in _differing_files(first.files(one), second.files(other)))
+    for number, (one, other) in enumerate(zip(first.layers, second.layers, strict=False), 1):
+        if one == other:
+            continue
+        made_by = first.made_by()[number - 1 : number]
+        yield f"layer {number}, {' '.join(' '.join(made_by).split())[:70]}"
+        if one["digest"] == other["digest"]:
+            yield f"    {one} / {other}"
+        else:
+            yield from (f"    {line}" for line in _differing_files(first, one, second, other))
 
 
-def _differing_files(first: dict[str, str], second: dict[str, str]) -> Iterator[str]:
-    for path in sorted(first.keys() | second.keys()):
-        if first.get(path) != second.get(path):
-            yield f"{path}: {first.get(path, 'not there')} / {second.get(path, 'not there')}"
+def _options(first: dict[str, Any], second: dict[str, Any]) -> Iterator[str]:
+    for key in sorted(first.keys() | second.keys()):
+        if first.get(key) != second.get(key):
+            yield f"config.config.{key}: {first.get(key)} / {second.get(key)}"
 
 
-def _name(digest: str) -> str:
+def _differing_files(first: Image, one: dict[str, Any], second: Image, other: dict[str, Any]) -> Iterator[str]:
+    before, after = first.files(one), second.files(other)
+    for path in sorted(before.keys() | after.keys()):
+        if before.get(path) != after.get(path):
+            yield f"{path}: {before.get(path, 'not there')} / {after.get(path, 'not there')}"
+            yield from _inside(first.content(one, path), second.content(other, path))
+
+
+def _inside(first: bytes | None, second: bytes | None) -> Iterator[str]:
+    """What diffoscope, where it is installed, says of two contents that differ: it reads archives, libraries, .pyc."""
+    diffoscope = shutil.which("diffoscope")
+    if diffoscope is None or first is None or second is None or first == second:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("first", "second")]
+        for file, content in zip(files, (first, second), strict=True):
+            file.write_bytes(content)
+        # It ends with 1 where they differ.
+        told = subprocess.run([diffoscope, "--max-report-size", "4000", *files], capture_output=True, text=True)
+    yield from (f"    {line}" for line in (told.stdout or told.stderr).splitlines())
+
+
+def blob_name(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
