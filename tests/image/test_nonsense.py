@@ -9,28 +9,11 @@ import pytest
 import requests
 from footprint import HEADERS, surviving
 from lab import Lab
+from routes import served
 
+BODIES = {"POST", "PUT", "PATCH"}
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
-# Every route of the server and its extensions that takes a body, as `PATTERN METHODS`.
-ROUTES = """
-from jupyter_server.serverapp import ServerApp
-from tornado.web import RequestHandler
-
-def routes(router):
-    for rule in router.rules:
-        if hasattr(rule.target, "rules"):
-            yield from routes(rule.target)
-        elif isinstance(rule.target, type) and issubclass(rule.target, RequestHandler):
-            yield rule.matcher.regex.pattern, rule.target
-
-server = ServerApp.instance()
-server.initialize(argv=[], new_httpserver=False)
-for pattern, handler in routes(server.web_app.default_router):
-    takes = [verb for verb in ("post", "put", "patch") if getattr(handler, verb) is not getattr(RequestHandler, verb)]
-    if takes:
-        print("ROUTE", pattern, ",".join(takes).upper())
-"""
 READS_JSON = [
     "/api/config/notebook",
     "/api/contents",
@@ -68,10 +51,7 @@ NOT_WHAT_IS_ASKED = {
 
 @pytest.fixture(scope="module")
 def routes(running: Lab) -> dict[str, list[str]]:
-    ran = running.run("python", "-c", ROUTES)
-    found = [line.split() for line in ran.output.splitlines() if line.startswith("ROUTE ")]
-    assert len(found) > 20, ran.output
-    return {pattern: verbs.split(",") for _, pattern, verbs in found}
+    return {pattern: sorted(BODIES & {*verbs}) for pattern, verbs in served(running).items() if BODIES & {*verbs}}
 
 
 def test_every_route_that_takes_a_body_is_tried_or_reads_none(routes: dict[str, list[str]]) -> None:

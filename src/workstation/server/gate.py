@@ -1,5 +1,7 @@
-"""Who may send how much. Tornado reads a body into memory before any handler asks for the token: without this, six
-uploads of 400 MiB by somebody who has none end a Lab of 2 GiB.
+"""Who may send how much, and who is sent away before a handler sees him.
+
+Tornado reads a body into memory before any handler asks for the token: without this, six uploads of 400 MiB by somebody
+who has none end a Lab of 2 GiB.
 """
 
 from __future__ import annotations
@@ -7,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
-from tornado.routing import Rule
+from tornado.routing import Matcher, PathMatches, Rule
 from tornado.web import RequestHandler, stream_request_body
 
 KIB, MIB = 2**10, 2**20
@@ -21,14 +23,18 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(server: Any) -> None:
     most = server.max_body_size
     too_large = f"larger than {most // MIB} MiB: upload a file in chunks, as JupyterLab does"
+    long = FromAStranger(server, LargerThan(OF_A_STRANGER, unsaid=True))
+    # jupyterlab_server's handler means to refuse, but fails in the middle of it: the connection then stays open.
+    licences = FromAStranger(server, PathMatches(f"{server.base_url}lab/api/licenses/.*"))
     server.web_app.default_router.rules[:0] = [
-        Rule(FromAStranger(server), Refusal, {"status": 403, "message": "a token is needed to send this much"}),
+        Rule(long, Refusal, {"status": 403, "message": "a token is needed to send this much"}),
+        Rule(licences, Refusal, {"status": 403, "message": "a token is needed"}),
         Rule(LargerThan(most), Refusal, {"status": 413, "message": too_large}),
     ]
 
 
-class LargerThan:
-    """A routing.Matcher: requests whose body is longer than `limit` bytes, or does not say how long it is."""
+class LargerThan(Matcher):
+    """Requests whose body is longer than `limit` bytes, or, if so asked, does not say how long it is."""
 
     def __init__(self, limit: int, *, unsaid: bool = False) -> None:
         self._limit, self._unsaid = limit, unsaid
@@ -43,15 +49,14 @@ class LargerThan:
         return {} if is_larger else None
 
 
-class FromAStranger(LargerThan):
-    """… and whose sender has neither the token nor the cookie of a login."""
+class FromAStranger(Matcher):
+    """Requests that `asked` matches and whose sender has neither the token nor the cookie of a login."""
 
-    def __init__(self, server: Any) -> None:
-        super().__init__(OF_A_STRANGER, unsaid=True)
-        self._application, self._identity = server.web_app, server.identity_provider
+    def __init__(self, server: Any, asked: Matcher) -> None:
+        self._asked, self._application, self._identity = asked, server.web_app, server.identity_provider
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        return None if super().match(request) is None or self._knows(request) else {}
+        return None if self._asked.match(request) is None or self._knows(request) else {}
 
     def _knows(self, request: HTTPServerRequest) -> bool:
         """As IdentityProvider.get_user does, which routing cannot wait for."""
