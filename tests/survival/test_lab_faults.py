@@ -56,6 +56,15 @@ def back(started: Lab) -> Lab:
     raise AssertionError(f"the Lab did not come back within {BACK_WITHIN_S} s:\n{started.container.logs().decode()}")
 
 
+def wait_for_restart(started: Lab) -> None:
+    """By Docker, after it ended by itself."""
+    deadline = time.monotonic() + BACK_WITHIN_S
+    while not started.container.attrs["RestartCount"]:
+        assert time.monotonic() < deadline, "it was not started again"
+        time.sleep(0.1)
+        started.container.reload()
+
+
 def kill_from_outside(started: Lab) -> None:
     """The container's first process, by the kernel's hand: its init cannot be killed from within."""
     started.container.reload()
@@ -104,6 +113,24 @@ def test_a_kernel_that_eats_all_memory_dies_alone(image: str, observed: Observat
         assert saved(started) == "kept"
         assert started.run_code("print(6 * 7)").strip() == "42"
     observed.add("a kernel takes more memory than the container has", "it alone is killed; the log says so", None)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_lab_that_the_kernel_kills_for_its_memory_comes_back(image: str, observed: Observations) -> None:
+    with lab(image, mem_limit="1500m", memswap_limit="1500m", **ALWAYS) as started:
+        assert save(started, "kept").ok
+        kernel = started.kernel()
+        # Left to itself the system takes who has most: the kernel. Here it is to be the server, and so the container.
+        server = next(row[1] for row in started.container.top()["Processes"] if "jupyter-lab" in row[-1])
+        Path(f"/proc/{server}/oom_score_adj").write_text("1000")
+        before = time.monotonic()
+        kernel.start("everything = [b'x' * (1 << 26) for _ in range(256)]")
+        wait_for_restart(started)
+        again = back(started)
+        seconds = time.monotonic() - before
+        assert saved(again) == "kept"
+        assert again.run_code("print(6 * 7)").strip() == "42"
+    observed.add("the container is killed for the memory it takes", "restarted", seconds)
 
 
 @pytest.fixture
