@@ -5,6 +5,7 @@ your own, and choose an authenticator there.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import docker
@@ -17,12 +18,17 @@ engine = docker.from_env()
 
 
 def gateway() -> str:
-    """The host's address on the people's own network, made when first needed."""
-    found = engine.networks.list(names=[NETWORK])
+    """The host's address on the people's own network, made when first needed. One that lets them meet is refused."""
     # Without traffic between containers: each person's server talks to the Hub and to the world, not to the others.
     options = {"com.docker.network.bridge.enable_icc": "false"}
+    # Docker's own filter takes a part of a name for the name.
+    found = [network for network in engine.networks.list(names=[NETWORK]) if network.name == NETWORK]
     network = found[0] if found else engine.networks.create(NETWORK, driver="bridge", options=options)
     network.reload()
+    if not options.items() <= (network.attrs["Options"] or {}).items():
+        sys.exit(
+            f"on the network {NETWORK} containers reach each other. Start again after: docker network rm {NETWORK}"
+        )
     return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
 
 
@@ -38,8 +44,12 @@ c.DockerSpawner.cmd = ["jupyterhub-singleuser"]  # the image names no command; i
 c.DockerSpawner.network_name = NETWORK
 c.DockerSpawner.use_internal_ip = False  # the proxy runs on the host: it comes through a port of the loopback
 c.DockerSpawner.host_ip = "127.0.0.1"
-c.DockerSpawner.remove = True  # what is to stay is in the home
-c.DockerSpawner.volumes = {"torch-workstation-{username}": "/home/workstation"}
+c.DockerSpawner.remove = True  # what is to stay is in the volumes
+# A home and a cache a person: models and compiled kernels. The dot keeps them apart: in an escaped name there is none.
+c.DockerSpawner.volumes = {
+    "torch-workstation-{username}": "/home/workstation",
+    "torch-workstation-{username}.cache": "/cache",
+}
 c.DockerSpawner.default_url = "/lab"
 c.DockerSpawner.mem_limit = os.environ.get("MEMORY", "16G")
 c.DockerSpawner.extra_host_config = {

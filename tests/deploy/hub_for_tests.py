@@ -12,4 +12,7 @@ c.JupyterHub.authenticator_class = "dummy"
 c.DummyAuthenticator.password = os.environ["PASSWORD"]
 c.Authenticator.allowed_users = {"ada", "grace"}
 c.DockerSpawner.prefix = os.environ["NETWORK"]
-c.DockerSpawner.volumes = {f"{os.environ['NETWORK']}-{{username}}": "/home/workstation"}
+shipped = c.DockerSpawner.volumes
+c.DockerSpawner.volumes = {
+    name.replace("torch-workstation", os.environ["NETWORK"]): path for name, path in shipped.items()
+}

@@ -41,7 +41,7 @@ def test_a_misspelled_key_is_refused(tmp_path: Path, right: str, wrong: str) -> 
 
 def test_shellcheck_finds_nothing_in_the_scripts(user_data: dict[str, Any], vm: Path, tmp_path: Path) -> None:
     scripts = [path for path in sorted(vm.rglob("*")) if path.is_file() and path.read_text().startswith("#!")]
-    assert len(scripts) == 5
+    assert len(scripts) == 6
     assert all(script.stat().st_mode & stat.S_IXUSR for script in scripts)
     commands = tmp_path / "runcmd.sh"
     commands.write_text("#!/bin/sh\n" + "\n".join(user_data["runcmd"]))

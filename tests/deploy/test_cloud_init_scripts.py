@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -115,7 +116,25 @@ def test_the_driver_is_judged(inside: Container, devices: str, driver: str, code
     ended, output = in_vm(inside, "torch-workstation-gpu")
     assert ended == code, output
     assert says in output
-    assert ("ubuntu-drivers" in output) == (code == 2), "a remedy, and only then"
+    assert ("torch-workstation-install-driver" in output) == (code == 2), "a remedy, and only then"
+
+
+def test_the_driver_comes_with_the_program_that_is_asked_for_it(inside: Container) -> None:
+    """`ubuntu-drivers install --gpgpu` alone brings no nvidia-smi: the start would find no driver that answers."""
+    for program in ("apt-get", "ubuntu-drivers", "systemctl"):
+        pretend(inside, program, f'echo "{program} $*"')
+    code, output = in_vm(inside, "torch-workstation-install-driver")
+    assert code == 0, output
+    assert output.splitlines()[1:] == [
+        "apt-get install --yes ubuntu-drivers-common",
+        "ubuntu-drivers install --gpgpu nvidia:580-server",
+        "apt-get install --yes nvidia-utils-580-server",
+        "systemctl reboot",
+    ]
+    pretend(inside, "ubuntu-drivers", "exit 1")
+    code, output = in_vm(inside, "torch-workstation-install-driver")
+    assert code == 1
+    assert "reboot" not in output, "what failed stays on the screen"
 
 
 def test_a_gpu_is_handed_over_by_cdi_and_a_bad_driver_stops_the_start(inside: Container) -> None:
@@ -125,7 +144,11 @@ def test_a_gpu_is_handed_over_by_cdi_and_a_bad_driver_stops_the_start(inside: Co
     pretend(inside, "docker", 'echo "docker $*"')
     code, output = in_vm(inside, f"{SETTINGS} torch-workstation-run")
     assert code == 0, output
-    assert "nvidia-ctk cdi generate" in output
+    said = output.splitlines()
+    made = said.index("nvidia-ctk system create-device-nodes --control-devices --load-kernel-modules")
+    assert made < said.index("nvidia-ctk cdi generate --output=/run/cdi/nvidia.yaml"), (
+        "what is missing is not described"
+    )
     assert "--device nvidia.com/gpu=all" in output
     pretend(inside, "nvidia-smi", "exit 9")
     code, output = in_vm(inside, f"{SETTINGS} torch-workstation-run")
@@ -134,14 +157,14 @@ def test_a_gpu_is_handed_over_by_cdi_and_a_bad_driver_stops_the_start(inside: Co
 
 
 def test_the_firewall_rule_is_laid_once(vm: Path) -> None:
-    """In a network namespace of its own: this machine's rules are not touched."""
+    """In a network namespace of its own: this machine's rules are not touched. One address is Azure's WireServer."""
     script = vm / "usr/local/sbin/torch-workstation-firewall"
     commands = f"iptables -N DOCKER-USER && {script} && {script} && iptables -S DOCKER-USER"
     laid = run("unshare", "--net", "bash", "-c", commands)
-    rules = [line for line in laid.stdout.splitlines() if line.startswith("-A")]
-    assert len(rules) == 1, laid.stdout
-    assert "-d 169.254.169.254/32 -p tcp" in rules[0]
-    assert "--dport 80 -j REJECT" in rules[0]
+    rules = re.findall(r"^-A DOCKER-USER -d (\S+) -p tcp -m tcp --dport (\d+) -j REJECT", laid.stdout, re.MULTILINE)
+    closed = [("168.63.129.16/32", "32526"), ("168.63.129.16/32", "80"), ("169.254.169.254/32", "80")]
+    assert sorted(rules) == closed, laid.stdout
+    assert laid.stdout.count("-A ") == len(closed), "and nothing else: both addresses answer for names, too"
 
 
 @pytest.fixture
@@ -208,5 +231,7 @@ def test_the_vms_lab_opens_with_its_token_on_the_loopback_alone(
     host = lab.container.attrs["HostConfig"]
     assert [binding["HostIp"] for binding in host["PortBindings"]["8888/tcp"]] == ["127.0.0.1"]
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+    assert host["LogConfig"]["Type"] == "local", "json-file, Docker's default, is never cut"
+    assert " 0 FAIL" in lab.run("workstation", "doctor").output
     started.send_signal(signal.SIGTERM)
     assert started.wait(timeout=30) == 0, "`systemctl stop` ends the server in order"

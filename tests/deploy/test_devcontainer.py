@@ -66,6 +66,10 @@ def test_a_terminal_is_in_the_repository_with_the_images_python(opened: DevConta
     assert {".devcontainer", "writable"} <= set(seen)
 
 
+def test_the_doctor_finds_nothing_that_fails(opened: DevContainer) -> None:
+    assert " 0 FAIL" in devcontainer("exec", opened.folder, "workstation", "doctor")
+
+
 def test_the_lab_runs_beside_the_editor(opened: DevContainer) -> None:
     wait_for(lambda: healthy(opened.container), "the Lab", container=opened.container, deadline_s=START_DEADLINE_S)
 

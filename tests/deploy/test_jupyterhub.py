@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import socket
 import subprocess
 import time
@@ -12,10 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import requests
 from docker.models.containers import Container
+from lab import run
 from testcontainers.core.docker_client import DockerClient
 from throwaway import DEPLOY, ROOT, node_modules, venv
 
@@ -141,6 +144,67 @@ def test_her_container_is_the_image_with_little_allowed(hub: Hub, ada: requests.
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges:true"])
     assert host["ShmSize"] >= 2**30
     assert {binding["HostIp"] for bindings in host["PortBindings"].values() for binding in bindings} == {"127.0.0.1"}
+
+
+def test_models_and_compiled_kernels_outlive_her_container(hub: Hub, ada: requests.Session) -> None:
+    del ada
+    container = hub.container("ada")
+    volumes = {mount["Destination"]: mount["Name"] for mount in container.attrs["Mounts"]}
+    assert volumes == {"/home/workstation": f"{hub.network}-ada", "/cache": f"{hub.network}-ada.cache"}
+    assert container.exec_run(["touch", "/cache/mine"]).exit_code == 0
+
+
+# Seen from a container on NETWORK: exits 0 where ADDRESS answers, 3 where nothing comes back.
+KNOCK = "import socket, sys\ntry: socket.create_connection((sys.argv[1], 8888), 5)\nexcept OSError: sys.exit(3)"
+
+
+def test_the_next_persons_container_does_not_reach_hers(hub: Hub, ada: requests.Session, image: str) -> None:
+    del ada
+    client = DockerClient().client
+    hers = hub.container("ada")
+    address = hers.attrs["NetworkSettings"]["Networks"][hub.network]["IPAddress"]
+    knock = ["python", "-c", KNOCK, address]
+    assert run(image, *knock, network=hub.network).code == 3
+    # The same knock where containers may meet, so that silence above means something.
+    meeting = client.networks.create(f"{hub.network}-meeting")
+    try:
+        meeting.connect(hers)
+        hers.reload()
+        knock[-1] = hers.attrs["NetworkSettings"]["Networks"][meeting.name]["IPAddress"]
+        assert run(image, *knock, network=meeting.name).code == 0
+    finally:
+        meeting.disconnect(hers, force=True)
+        meeting.remove()
+
+
+@pytest.fixture
+def network_name() -> Iterator[str]:
+    name = f"torch-workstation-test-{uuid.uuid4().hex[:8]}"
+    yield name
+    clean_up(name)
+
+
+def load(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped configuration, as JupyterHub would run it."""
+    monkeypatch.setenv("NETWORK", network)
+    runpy.run_path(str(FOLDER / "jupyterhub_config.py"), {"get_config": MagicMock})
+
+
+def test_another_network_whose_name_begins_alike_is_not_taken(
+    network_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = DockerClient().client
+    client.networks.create(f"{network_name}-of-somebody-else")
+    load(network_name, monkeypatch)
+    load(network_name, monkeypatch)  # and its own is taken again
+    (made,) = [network for network in client.networks.list(names=[network_name]) if network.name == network_name]
+    assert made.attrs["Options"]["com.docker.network.bridge.enable_icc"] == "false"
+
+
+def test_a_network_on_which_containers_meet_is_refused(network_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    DockerClient().client.networks.create(network_name)
+    with pytest.raises(SystemExit, match=f"reach each other.*docker network rm {network_name}"):
+        load(network_name, monkeypatch)
 
 
 def test_docker_calls_her_server_healthy(hub: Hub, ada: requests.Session) -> None:

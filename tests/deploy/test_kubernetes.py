@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from pod_security import violations
-from throwaway import DEPLOY, TOOLS, debian_package, require, run, venv
+from throwaway import DEPLOY, ROOT, TOOLS, debian_package, require, run, venv
 
 
 class Mistake(NamedTuple):
@@ -20,6 +20,7 @@ class Mistake(NamedTuple):
     wrong: str
 
 
+PAGE = ROOT / "docs" / "deploy" / "kubernetes.md"
 TREE = DEPLOY / "kubernetes"
 ROOTS = ["base", "overlays/gpu", "training", "overlays/training-gpu"]
 BROKEN = [
@@ -101,7 +102,8 @@ def test_a_script_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_a_patch_that_finds_nothing_leaves_the_gpu_out(tmp_path: Path) -> None:
     """kustomize says nothing of it, so that the limit itself is looked for below."""
-    broken = broken_tree(tmp_path, "overlays/gpu/kustomization.yaml", "name: workstation", "name: workstations")
+    target = "kind: Deployment\n      name: workstation"
+    broken = broken_tree(tmp_path, "overlays/gpu/kustomization.yaml", target, f"{target}s")
     assert "nvidia.com/gpu" not in require(*kustomize(), broken / "overlays/gpu")
 
 
@@ -180,7 +182,44 @@ def test_the_metadata_service_is_out_of_reach(root: str) -> None:
     policy = the("NetworkPolicy", root)["spec"]
     blocks = [to["ipBlock"] for rule in policy["egress"] for to in rule.get("to", []) if "ipBlock" in to]
     assert "Egress" in policy["policyTypes"]
-    assert "169.254.0.0/16" in next(block for block in blocks if block["cidr"] == "0.0.0.0/0")["except"]
+    closed = next(block for block in blocks if block["cidr"] == "0.0.0.0/0")["except"]
+    assert {"169.254.0.0/16", "168.63.129.16/32"} <= set(closed), "the second is Azure's, and a public address"
+
+
+def test_the_token_comes_as_a_file_that_the_pod_waits_for() -> None:
+    """A token from a variable, or made at the start, is printed; the role `view` may read logs and no Secrets."""
+    file = Path(environment("base")["JUPYTER_TOKEN_FILE"])
+    (name,) = [mount["name"] for mount in container("base")["volumeMounts"] if mount["mountPath"] == str(file.parent)]
+    (secret,) = [volume["secret"] for volume in pod("base")["volumes"] if volume["name"] == name]
+    assert not secret.get("optional")
+    assert secret["defaultMode"] == 0o440, "the container's user is in fsGroup, and in no other group of the file"
+    assert "JUPYTER_TOKEN" not in {entry["name"] for entry in container("base")["env"]}
+    assert f"generic {secret['secretName']} --from-file={file.name}=" in PAGE.read_text()
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_pod_without_a_gpu_sees_none(root: str) -> None:
+    """The image asks for all, which NVIDIA's runtime heeds; a pod's own value would override the device plugin's."""
+    assert environment(root).get("NVIDIA_VISIBLE_DEVICES") == (None if "gpu" in root else "void")
+
+
+def test_a_lab_that_is_busy_is_not_killed() -> None:
+    """As long as the start may take; being sent no requests, which readiness does, costs nothing."""
+    liveness = container("base")["livenessProbe"]
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] >= 300
+    assert liveness["timeoutSeconds"] > container("base")["readinessProbe"]["timeoutSeconds"]
+
+
+def test_the_pages_own_overlay_names_the_image_and_the_registrys_secret(tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "kustomization.yaml"
+    mine.parent.mkdir()
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    mine.write_text(PAGE.read_text().partition("```yaml\n")[2].partition("```")[0])
+    made = list(yaml.safe_load_all(require(*kustomize(), mine.parent)))
+    (spec,) = [manifest["spec"]["template"]["spec"] for manifest in made if manifest["kind"] == "Deployment"]
+    assert spec["containers"][0]["image"] == "YOUR-REGISTRY/torch-workstation:0.1.0"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert "create secret docker-registry registry --" in " ".join(PAGE.read_text().split())
 
 
 def test_the_nodes_of_a_job_find_and_reach_each_other() -> None:
@@ -206,4 +245,6 @@ def environment(root: str = "training") -> dict[str, str]:
 
 
 def test_each_gpu_gets_a_process() -> None:
-    assert environment("overlays/training-gpu") == environment() | {"NPROC_PER_NODE": "gpu"}
+    on_the_cpu = environment()
+    del on_the_cpu["NVIDIA_VISIBLE_DEVICES"]
+    assert environment("overlays/training-gpu") == on_the_cpu | {"NPROC_PER_NODE": "gpu"}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from docker.models.containers import Container
 from docker.models.networks import Network
-from lab import lab, run, wait_for
+from lab import TOKEN, lab, run, wait_for
 from test_kubernetes import TREE, container, environment, pod, the
 from testcontainers.core.docker_client import DockerClient
 
@@ -38,11 +39,17 @@ def as_docker_says(root: str) -> dict[str, Any]:
     }
 
 
-def test_the_workstations_pod_settings_boot_the_lab_and_its_probe_is_right(image: str) -> None:
+def test_the_workstations_pod_settings_boot_the_lab_and_its_probe_is_right(image: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(0o444)  # a kubelet gives it to fsGroup, which a test that is not root cannot
+    given: dict[str, str | None] = {**environment("base"), "JUPYTER_TOKEN": None}
+    secret = [(str(token), environment("base")["JUPYTER_TOKEN_FILE"], "ro")]
     probes = [container("base")[f"{name}Probe"]["exec"]["command"] for name in ("startup", "readiness", "liveness")]
     assert probes[0] == probes[1] == probes[2]
-    with lab(image, **as_docker_says("base")) as started:
+    with lab(image, environment=given, volumes=secret, **as_docker_says("base")) as started:
         assert started.get("api/contents/notebooks").json()["content"], "the notebooks are laid out"
+        assert TOKEN not in started.container.logs().decode(), "clusters keep what a pod prints"
         assert started.run(*probes[0]).code == 0
         started.run("pkill", "-STOP", "-f", "jupyter-lab")
         assert started.run(*probes[0]).code == 1, "a server that hangs"

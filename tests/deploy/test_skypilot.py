@@ -64,6 +64,37 @@ def test_the_lab_listens_on_the_loopback_alone(tasks: dict[str, Task]) -> None:
     assert "--ServerApp.ip=127.0.0.1" in tasks["lab.yaml"]["run"]
 
 
+OPEN_THE_LAB = """
+import stat, time, urllib.error, urllib.request
+from pathlib import Path
+
+def status(token):
+    request = urllib.request.Request("http://127.0.0.1:8888/api/status", headers={"Authorization": f"token {token}"})
+    try:
+        return urllib.request.urlopen(request, timeout=10).status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+for _ in range(120):
+    try:
+        status("wrong")
+        break
+    except OSError:
+        time.sleep(0.5)
+file = Path.home() / ".lab-token"
+token = file.read_text().strip()
+print("asked:", status(token), status("wrong"), oct(file.stat().st_mode & 0o777), token in Path("/tmp/log").read_text())
+"""
+
+
+def test_the_labs_token_is_on_the_vm_and_not_in_the_log(image: str, tasks: dict[str, Task]) -> None:
+    """SkyPilot keeps the log, on a server that people may share; the token is fetched by SSH."""
+    task = tasks["lab.yaml"]
+    both = f"bash -c {shlex.quote(task['run'])} > /tmp/log 2>&1 & python -c {shlex.quote(OPEN_THE_LAB)}; cat /tmp/log"
+    ended = as_skypilot_starts(image, task, both)
+    assert "asked: 200 403 0o600 False" in ended.output, ended.output
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_mounted_file_is_there(tasks: dict[str, Task], name: str) -> None:
     """SkyPilot asks only when it launches. Paths start at the repository."""

@@ -1,4 +1,4 @@
-"""The pages point at what is there, name commands that exist, and say the same in both languages."""
+"""The pages point at what is there, name commands that exist and tests that run them; both languages say the same."""
 
 from __future__ import annotations
 
@@ -14,9 +14,20 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 COMPOSE = ROOT / "docker-compose.yml"
+DOCS = ROOT / "docs"
+HOW_TO = [
+    *sorted((DOCS / "deploy").glob("*.md")),
+    *(DOCS / page for page in ("distributed.md", "imagecheck.md", "llm.md", "llm-finetune.md")),
+    *(DOCS / page for page in ("server.md", "troubleshooting.md")),
+]
 
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+# A block of any language, the line above it, and its first line.
+BLOCK = re.compile(r"(?:^(.*)\n)?^```(.*)\n(.*)(?:\n(?:.*\n)*?)^```$", re.MULTILINE)
+COMMANDS = ("sh", "bash", "console")
+# <!-- run by: FILE::TEST, FILE::TEST; not run: what of it --> or one half of that.
+MARKER = re.compile(r"<!-- (?:run by: ([^;]+?))?(?:; )?(?:not run: (.+))? -->")
 
 
 def name(path: Path) -> str:
@@ -119,6 +130,56 @@ def test_every_python_package_is_as_locked() -> None:
 
 def locks() -> list[Path]:
     return [ROOT / "requirements" / f"{layer}.txt" for layer in ("cuda", "torch", "science", "jupyter")]
+
+
+def unaccounted(page: Path) -> Iterator[str]:
+    """Blocks of commands with neither a test that runs them nor a reason why none does; tests that are not there."""
+    for above, language, first in BLOCK.findall(page.read_text()):
+        marker = MARKER.fullmatch(above)
+        if not language:
+            yield f"{first}: say what language it is"
+        elif language in COMMANDS and not (marker and any(marker.groups())):
+            yield f"{first}: no marker above it"
+        elif marker:
+            yield from (test for test in (marker[1] or "").split(", ") if test and not exists(test))
+
+
+def exists(test: str) -> bool:
+    file, _, function = test.partition("::")
+    path = ROOT / file
+    return function.startswith("test_") and path.is_file() and f"def {function}(" in path.read_text()
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=name)
+def test_every_block_of_commands_names_its_test_or_why_there_is_none(page: Path) -> None:
+    assert list(unaccounted(page)) == []
+
+
+def test_a_block_without_a_marker_and_a_test_that_is_gone_are_found(tmp_path: Path) -> None:
+    here = "tests/unit/test_docs.py"
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```sh\nbare\n```\n"
+        "\nProse.\n```sh\nbelow prose\n```\n"
+        "<!-- not run: -->\n```sh\nno reason\n```\n"
+        "<!-- -->\n```console\n$ nothing said\n```\n"
+        "```\nno language\n```\n"
+        f"<!-- run by: {here}::test_gone, {here}::exists -->\n```sh\na test that is gone\n```\n"
+        "<!-- run by: tests/gone.py::test_x; not run: the rest -->\n```sh\na file that is gone\n```\n"
+        f"<!-- run by: {here}::test_a_link_to_nothing_is_found; not run: a; b -->\n```sh\nfine\n```\n"
+        "<!-- not run: needs a cloud; really -->\n```sh\nfine\nand long\n```\n"
+        "```yaml\nfine: yes\n```\n"
+    )
+    assert list(unaccounted(page)) == [
+        "bare: no marker above it",
+        "below prose: no marker above it",
+        "no reason: no marker above it",
+        "$ nothing said: no marker above it",
+        "no language: say what language it is",
+        f"{here}::test_gone",
+        f"{here}::exists",
+        "tests/gone.py::test_x",
+    ]
 
 
 def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from kubespawner import KubeSpawner
 from kubespawner import spawner as kubespawner
 
 singleuser = yaml.safe_load(Path(sys.argv[1]).read_text())["singleuser"]
+home = "volume-{user_server}"  # the chart's default name
+storage = singleuser["storage"]
 traits = {
     "image": "{name}:{tag}".format(**singleuser["image"]),
     "cmd": [singleuser["cmd"]],
@@ -29,8 +31,8 @@ traits = {
     "mem_guarantee": singleuser["memory"]["guarantee"],
     "mem_limit": singleuser["memory"]["limit"],
     "cpu_guarantee": singleuser["cpu"]["guarantee"],
-    "volumes": singleuser["storage"]["extraVolumes"],
-    "volume_mounts": singleuser["storage"]["extraVolumeMounts"],
+    "volumes": [{"name": home, "persistentVolumeClaim": {"claimName": "{pvc_name}"}}, *storage["extraVolumes"]],
+    "volume_mounts": [{"name": home, "mountPath": storage["homeMountPath"]}, *storage["extraVolumeMounts"]],
 }
 
 
