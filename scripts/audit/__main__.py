@@ -2,6 +2,8 @@
 
     python scripts/audit [IMAGE]            default: torch-workstation:local
 
+A registry's image is asked about by the SBOM attached to it, another by this checkout's locks; the first line says
+which. The Hub's lock and those of the deployments' tests are asked about beside it: no image holds them.
 What we live with for a while is in requirements/advisories.toml, each entry with a reason and a last day.
 Exit codes: 0 none but those, 1 another one, or an entry is over, 65 that file is not as it must be,
 69 one of the two could not be asked: what the other knows is printed all the same.
@@ -16,11 +18,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from advisory import Advisory, AuditError, Verdict, allow_list, judged
+from attached_sbom import NoSbomError, attached_pins
 from debian_packages import debian_advisories
-from python_packages import python_advisories
+from python_packages import Pin, locked, python_advisories
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
-IN_THE_IMAGE = ("cuda", "torch", "science", "jupyter", "devel")
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "requirements"
+LAYERS = ("cuda", "torch", "science", "jupyter", "devel")
+IN_THE_IMAGE = [REQUIREMENTS / f"{layer}.txt" for layer in LAYERS]
+BESIDE_IT = [
+    ROOT / "deploy" / "jupyterhub" / "requirements.txt",
+    *sorted((ROOT / "tests" / "deploy" / "tools").glob("*.txt")),
+]
+
+
+def pins_of(image: str) -> set[Pin]:
+    """What OSV is asked about; it is told at once, for a list that is another's would be no all-clear."""
+    try:
+        inside, by = attached_pins(image), f"the SBOM attached to {image}"
+    except NoSbomError as reason:
+        inside, by = locked(IN_THE_IMAGE), f"this checkout's locks: {reason}"
+    beside = locked(BESIDE_IT)
+    print(f"asked     {len(inside)} Python packages by {by}; {len(beside - inside)} more of deploy/ and its tests")
+    return inside | beside
 
 
 def report(verdict: Verdict) -> list[str]:
@@ -37,9 +57,8 @@ def main() -> int:
     parser.add_argument("image", metavar="IMAGE", nargs="?", default="torch-workstation:local")
     parser.add_argument("--allowed", type=Path, default=REQUIREMENTS / "advisories.toml", help="another list")
     arguments = parser.parse_args()
-    locks = [REQUIREMENTS / f"{layer}.txt" for layer in IN_THE_IMAGE]
     questions: list[Callable[[], list[Advisory]]] = [
-        lambda: python_advisories(locks),
+        lambda: python_advisories(pins_of(arguments.image)),
         lambda: debian_advisories(arguments.image),
     ]
     found: list[Advisory] = []

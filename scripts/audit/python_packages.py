@@ -1,4 +1,4 @@
-"""Advisories about the locked Python packages, from OSV by pip-audit."""
+"""Advisories about Python packages, from OSV by pip-audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,17 @@ CANARY = {"requests": "2.31.0"}
 CANARY_ID = "CVE-2024-35195"
 
 
-def python_advisories(locks: Iterable[Path]) -> list[Advisory]:
-    """For every version that any platform would install.
+Pin = tuple[str, str]  # name, version
+
+
+def locked(locks: Iterable[Path]) -> set[Pin]:
+    """Every version that any platform would install."""
+    text = "".join(lock.read_text() for lock in locks)
+    return set(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))
+
+
+def python_advisories(pins: Iterable[Pin]) -> list[Advisory]:
+    """What is known about any of them.
 
     Raises:
         AuditError: OSV does not answer, or does not know what it must (69).
@@ -31,11 +40,19 @@ def python_advisories(locks: Iterable[Path]) -> list[Advisory]:
             "PIP_AUDIT_OSV_URL must lead to OSV or a mirror of it",
             69,
         )
-    text = "".join(lock.read_text() for lock in locks)
-    return _ask(sorted(set(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))))
+    return [advisory for each in _rounds(pins) for advisory in _ask(each)]
 
 
-def _ask(pins: Iterable[tuple[str, str]]) -> list[Advisory]:
+def _rounds(pins: Iterable[Pin]) -> Iterator[list[Pin]]:
+    """pip-audit takes one version of a package at a time; two locks may name two."""
+    left = sorted(set(pins))
+    while left:
+        one = {name: (name, version) for name, version in left}
+        yield list(one.values())
+        left = [pin for pin in left if pin not in one.values()]
+
+
+def _ask(pins: Iterable[Pin]) -> list[Advisory]:
     """Pins alone: a marker of another platform would leave a package out without a word."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pins.txt")

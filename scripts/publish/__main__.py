@@ -13,17 +13,15 @@ Exit codes: 0 done, 1 not what was published, 65 what was given does not fit, 69
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from provenance import provenance
 from registry import PROVENANCE, SBOM, Manifest, push, push_index
+from sbom import sbom_of
 from signature import Signer, Verifier
 from tool import PublishError
 from verify import verify
-
-IMAGE_ID = "image-id"  # scripts/sbom writes this property
 
 
 def push_image(layout: Path, reference: str, signer: Signer) -> None:
@@ -37,15 +35,7 @@ def push_image(layout: Path, reference: str, signer: Signer) -> None:
 def attach_sbom(reference: str, sbom: Path, signer: Signer) -> None:
     """Raises PublishError (65) where the SBOM is of another image."""
     image = Manifest.resolve(reference)
-    try:
-        properties = json.loads(sbom.read_text())["metadata"]["component"]["properties"]
-    except (OSError, ValueError, KeyError) as error:
-        raise PublishError(f"{sbom} is no SBOM of an image: {error}", "scripts/sbom writes one", 65) from error
-    of_image = {each["value"] for each in properties if each["name"] == IMAGE_ID}
-    # An engine calls an image by its config's digest, or, with containerd's store, by its manifest's.
-    if not of_image & {image.digest, image.content["config"]["digest"]}:
-        raise PublishError(f"{sbom} is of {' '.join(of_image)}", f"Pull {image.reference}, run scripts/sbom on it", 65)
-    signer.sign(image.attach(SBOM, "sbom.cdx.json", sbom.read_text()))
+    signer.sign(image.attach(SBOM, "sbom.cdx.json", sbom_of(image, sbom)))
     print(f"{image.reference}: SBOM attached, signed")
 
 

@@ -13,6 +13,7 @@ from tool import PublishError
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = "org.opencontainers.image."
+REVISION = f"{LABELS}revision"
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 # A type is a name for how to read the parameters; `make release` is how they are used.
 BUILD_TYPE = "urn:torch-workstation:make-release:v1"
@@ -26,7 +27,7 @@ def provenance(image: Manifest) -> str:
     """
     config = image.config()
     labels: dict[str, str] = config["config"].get("Labels") or {}
-    commit = _commit(labels.get(f"{LABELS}revision", ""))
+    commit = _commit(labels.get(REVISION, ""))
     base, digest = (labels.get(f"{LABELS}base.{name}", "") for name in ("name", "digest"))
     if not base or not digest.startswith("sha256:"):
         raise PublishError("the image's labels do not name its base by digest", "`make release` writes them", 65)

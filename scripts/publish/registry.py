@@ -68,7 +68,9 @@ class Manifest:
     def referrers(self, kind: str) -> list[Manifest]:
         """What says of itself that it is about this image; a list in the registry alone proves nothing."""
         asked = output("oras", "discover", "--format", "json", "--artifact-type", kind, self.reference)
-        found = [self.fetch(self.repository, each["digest"]) for each in json.loads(asked)["manifests"] or []]
+        listed = json.loads(asked)
+        listed = listed.get("referrers", listed.get("manifests")) or []  # oras 1.3 calls so what 1.2 calls manifests
+        found = [self.fetch(self.repository, each["digest"]) for each in listed]
         return [each for each in found if each.content.get("subject", {}).get("digest") == self.digest]
 
     def attach(self, kind: str, name: str, text: str) -> Manifest:

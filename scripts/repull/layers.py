@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import zstandard
 
-ZSTD_LEVEL = 3  # what `make release` writes
+ZSTD_LEVEL = 9  # what docker-bake.hcl asks BuildKit for; its packer is another, so a release is near this, not equal
 CHUNK = 1 << 20
 
 
@@ -130,6 +130,14 @@ def _in_layout(path: Path) -> Image:
         raise RepullError(f"{path} holds no OCI image: {error}", "`make release` writes one", 65) from error
 
 
+def _repository(name: str) -> tuple[str, bool]:
+    """Without tag and digest, and whether there was one; a port is no tag."""
+    repository, at, _ = name.partition("@")
+    host, slash, last = repository.rpartition("/")
+    last, colon, _ = last.partition(":")
+    return host + slash + last, bool(at or colon)
+
+
 def _in_registry(name: str) -> Image:
     if shutil.which("oras") is None:
         raise RepullError(f"there is no file and no image {name} here", "For a registry's: apt-get install oras", 66)
@@ -143,8 +151,8 @@ def _in_registry(name: str) -> Image:
             )
         return done.stdout
 
-    repository = name.partition("@")[0].rpartition(":")[0] if "@" not in name else name.partition("@")[0]
-    manifest = json.loads(ask("manifest", "fetch", name))
+    repository, is_tagged = _repository(name)
+    manifest = json.loads(ask("manifest", "fetch", name if is_tagged else f"{name}:latest"))  # as Docker reads it
     if "config" not in manifest:
         raise RepullError(f"{name} is of several platforms", "Name one of them, by its tag or digest", 65)
     return _of_manifest(name, manifest, lambda digest: ask("blob", "fetch", "--output", "-", f"{repository}@{digest}"))

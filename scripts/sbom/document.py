@@ -24,7 +24,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 VERSION = SchemaVersion.V1_6
-IMAGE_ID = "image-id"  # the property that ties the document to one image
+IMAGE_ID = "image-id"  # ties the document to one image; `scripts/publish attach` writes its manifest there
 LICENSES = LicenseFactory()
 Hashes = Mapping[tuple[str, str], list[str]]  # name and version -> sha256 of every file that the lock allows
 

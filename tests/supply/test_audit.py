@@ -8,16 +8,19 @@ from __future__ import annotations
 import datetime
 import http.server
 import json
+import re
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from project import script
+from project import ROOT, script
+from publishing import SBOM, Publisher, repository_of, sbom_of
+from registry import path_with_tools
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
 YESTERDAY, TOMORROW = TODAY - datetime.timedelta(days=1), TODAY + datetime.timedelta(days=1)
@@ -97,8 +100,8 @@ def up_to_date(build: Build) -> str:
     return build("trixie-security", "0.0.1")
 
 
-def audit(image: str, address: str, *options: str | Path) -> Ran:
-    return script("audit", image, *options, environment={"PIP_AUDIT_OSV_URL": address})
+def audit(image: str, address: str, *options: str | Path, environment: Mapping[str, str] | None = None) -> Ran:
+    return script("audit", image, *options, environment={"PIP_AUDIT_OSV_URL": address, **(environment or {})})
 
 
 def allowed(file: Path, **changes: object) -> Path:
@@ -114,14 +117,86 @@ def allowed(file: Path, **changes: object) -> Path:
 def test_no_flaw_no_failure(up_to_date: str) -> None:
     with osv(CANARY) as address:
         done = audit(up_to_date, address)
-    assert (done.returncode, done.stdout) == (0, "advisories: 0, allowed: 0\n"), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (0, ["advisories: 0, allowed: 0"]), done.stderr
+    assert re.match(
+        rf"asked     \d{{3}} Python packages by this checkout's locks: {up_to_date} is of this engine; \d+ more",
+        done.stdout,
+    )
 
 
 def test_a_flaw_of_a_locked_version_fails(up_to_date: str) -> None:
     with osv(CANARY, FLAW) as address:
         done = audit(up_to_date, address)
     assert done.returncode == 1
-    assert done.stdout.splitlines()[0] == "advisory  urllib3 2.8.0: CVE-2026-0001, GHSA-CVE-2026-0001; fixed in 99.0"
+    assert done.stdout.splitlines()[1] == "advisory  urllib3 2.8.0: CVE-2026-0001, GHSA-CVE-2026-0001; fixed in 99.0"
+
+
+def test_a_flaw_of_the_hub_fails(up_to_date: str) -> None:
+    """It is the part that faces people, and no image holds it."""
+    lock = (ROOT / "deploy" / "jupyterhub" / "requirements.txt").read_text()
+    (version,) = re.findall(r"^dockerspawner==(\S+)", lock, re.MULTILINE)
+    with osv(CANARY, ("dockerspawner", version, "CVE-2026-0002")) as address:
+        done = audit(up_to_date, address)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[1].startswith(f"advisory  dockerspawner {version}: CVE-2026-0002")
+
+
+@pytest.fixture
+def name(reference: str) -> Iterator[str]:
+    """Of an image of a few kilobytes in the registry. The audit pulls it and finds no apt there to ask."""
+    yield reference
+    subprocess.run(["docker", "image", "rm", "--force", reference], check=True, capture_output=True)
+
+
+def test_a_published_image_is_asked_about_by_its_sbom(publisher: Publisher, name: str, tmp_path: Path) -> None:
+    """What main has mended since is still in it; what main has now is not."""
+    identity = publisher.push(name)["manifest"]
+    (tmp_path / "sbom.json").write_text(sbom_of(identity, ("torch", "1.0"), ("numpy", "1.0")))
+    assert publisher("attach", name, tmp_path / "sbom.json", "--key", publisher.key).returncode == 0
+    (now,) = re.findall(r"^torch==(\S+)", (ROOT / "requirements" / "torch.txt").read_text(), re.MULTILINE)
+    with osv(CANARY, ("torch", "1.0", "CVE-2026-0003"), ("torch", now, "CVE-2026-0004")) as address:
+        done = audit(name, address, environment=publisher.environment)
+    asked, *told = done.stdout.splitlines()
+    assert asked.startswith(f"asked     2 Python packages by the SBOM attached to {name}; ")
+    assert told[0].startswith("advisory  torch 1.0: CVE-2026-0003")
+    assert told[1:] == ["advisories: 1, allowed: 0"]
+
+
+def test_a_published_image_without_a_list_of_packages_is_asked_about_by_the_locks(
+    publisher: Publisher, name: str
+) -> None:
+    publisher.push(name)
+    with osv(CANARY, FLAW) as address:
+        done = audit(name, address, environment=publisher.environment)
+    assert "Python packages by this checkout's locks: the SBOM of " in done.stdout
+    assert "advisory  urllib3 2.8.0" in done.stdout
+
+
+def test_of_several_platforms_each_must_have_its_sbom(publisher: Publisher, name: str, tmp_path: Path) -> None:
+    parts = [f"{repository_of(name)}:1-{architecture}" for architecture in ("amd64", "arm64")]
+    for number, part in enumerate(parts):
+        digests = publisher.push(part, architecture=part.rpartition("-")[2])
+        (tmp_path / "sbom.json").write_text(sbom_of(digests["manifest"], ("torch", f"1.{number}")))
+        assert publisher("attach", part, tmp_path / "sbom.json", "--key", publisher.key).returncode == 0
+    assert publisher("join", name, *parts, "--key", publisher.key).returncode == 0
+    flaws = [("torch", f"1.{number}", f"CVE-2026-000{number}") for number in range(2)]
+    with osv(CANARY, *flaws) as address:
+        whole = audit(name, address, environment=publisher.environment)
+        for digest in publisher.referrers(parts[1], SBOM):
+            publisher.run("oras", "manifest", "delete", "--force", f"{repository_of(name)}@{digest}")
+        broken = audit(name, address, environment=publisher.environment)
+    assert sorted(line[:19] for line in whole.stdout.splitlines()[1:3]) == [
+        "advisory  torch 1.0",
+        "advisory  torch 1.1",
+    ]
+    assert "has no SBOM attached; " in broken.stdout
+
+
+def test_a_registry_that_does_not_answer_is_no_all_clear() -> None:
+    with osv(CANARY) as address:
+        done = audit("localhost:1/none:1", address, environment={"PATH": path_with_tools()})
+    assert done.returncode == 69
+    assert "no SBOM could be asked for" in done.stderr
 
 
 def test_a_source_without_advisories_is_no_all_clear(up_to_date: str) -> None:
@@ -141,7 +216,7 @@ def test_an_update_in_the_security_suite_fails(build: Build) -> None:
     with osv(CANARY) as address:
         done = audit(build("trixie-security", "99.0-1"), address)
     assert done.returncode == 1
-    assert done.stdout.startswith("advisory  tini 0.19"), done.stdout
+    assert done.stdout.splitlines()[1].startswith("advisory  tini 0.19"), done.stdout
     assert ": 99.0-1; is in Debian-Security:trixie-security: build the image anew\n" in done.stdout
 
 
@@ -170,5 +245,5 @@ def test_an_allowed_flaw_passes_and_is_still_told(up_to_date: str, tmp_path: Pat
     with osv(CANARY, FLAW) as address:
         done = audit(up_to_date, address, "--allowed", allowed(tmp_path / "list.toml"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("allowed   urllib3 2.8.0: ")
+    assert done.stdout.splitlines()[1].startswith("allowed   urllib3 2.8.0: ")
     assert done.stdout.endswith(f"[until {TOMORROW}: not reached]\nadvisories: 0, allowed: 1\n")

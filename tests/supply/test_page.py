@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from project import ROOT
-from publishing import SBOM, Publisher, repository_of
+from publishing import SBOM, Publisher, repository_of, sbom_of
 from registry import layer, oci_image
 
 PAGE = (ROOT / "docs" / "supply-chain.md").read_text()
@@ -17,6 +18,14 @@ VERIFY = PAGE.partition("\n## Verify\n")[2].partition("\n## ")[0]
 IN_ONE, BY_HAND = re.findall(
     r"^```sh\n(.*?)^```$", VERIFY.partition("**Not run by a test**")[0], re.MULTILINE | re.DOTALL
 )
+
+
+def test_every_block_says_what_of_it_was_run() -> None:
+    """In its own section, outside of the block."""
+    for section in PAGE.split("\n## ")[1:]:
+        prose, *blocks = re.split(r"^```sh$", section, flags=re.MULTILINE)
+        prose += "".join(block.partition("\n```\n")[2] for block in blocks)
+        assert not blocks or re.search(r"\brun by\b", prose), section.partition("\n")[0]
 
 
 def run(publisher: Publisher, block: str, reference: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -31,7 +40,17 @@ def test_it_accepts_what_was_published(publisher: Publisher, published: str, tmp
     done = run(publisher, block, published, tmp_path)
     assert done.returncode == 0, done.stderr
     if block == BY_HAND:
-        assert {"sbom.cdx.json", "provenance.json"} <= {path.name for path in tmp_path.iterdir()}
+        assert {path.name for path in tmp_path.glob("*/*.json")} == {"sbom.cdx.json", "provenance.json"}
+
+
+@pytest.mark.parametrize("block", [IN_ONE, BY_HAND], ids=["in one", "by hand"])
+def test_it_accepts_two_signed_sboms(publisher: Publisher, reference: str, tmp_path: Path, block: str) -> None:
+    digests = publisher.push(reference)
+    publisher.attach_signed(reference, SBOM, json.loads(sbom_of(digests["manifest"])) | {"version": 2})
+    done = run(publisher, block, reference, tmp_path)
+    assert done.returncode == 0, done.stderr
+    if block == BY_HAND:
+        assert len(list(tmp_path.glob("*/*.json"))) == 3
 
 
 @pytest.mark.parametrize("block", [IN_ONE, BY_HAND], ids=["in one", "by hand"])

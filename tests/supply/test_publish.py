@@ -41,6 +41,84 @@ def test_the_same_release_again_attaches_nothing_twice(publisher: Publisher, ref
     assert publisher.verify(reference).returncode == 0
 
 
+def test_the_same_bits_published_by_two_refs_are_verified(publisher: Publisher, reference: str) -> None:
+    """`edge` and then a tag of one commit are one digest, with a provenance for each ref that built it."""
+    content = uuid.uuid4().bytes
+    for ref in ("refs/heads/main", "refs/tags/v1"):
+        hosted = {
+            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_REPOSITORY": "owner/name",
+            "GITHUB_WORKFLOW_REF": f"owner/name/.github/workflows/release.yml@{ref}",
+        }
+        publisher.push(reference, content, environment=hosted)
+    assert len(publisher.referrers(reference, PROVENANCE)) == 2
+    done = publisher.verify(reference)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_engines_attach_one_sbom_and_it_names_the_manifest(
+    publisher: Publisher, reference: str, tmp_path: Path
+) -> None:
+    digests = publisher.push(reference)
+    (tmp_path / "sbom.json").write_text(sbom_of(digests["manifest"]))  # push() named the config
+    assert publisher("attach", reference, tmp_path / "sbom.json", "--key", publisher.key).returncode == 0
+    properties = publisher.document(reference, SBOM)["metadata"]["component"]["properties"]
+    assert properties == [{"name": "image-id", "value": digests["manifest"]}]
+    assert publisher.verify(reference).returncode == 0
+
+
+def test_two_signed_sboms_of_one_image_are_verified(publisher: Publisher, reference: str) -> None:
+    """Newer tools describe the same image in another document; nothing takes the older one back."""
+    digests = publisher.push(reference)
+    newer = json.loads(sbom_of(digests["manifest"])) | {"version": 2}
+    publisher.attach_signed(reference, SBOM, newer)
+    done = publisher.verify(reference)
+    assert (done.returncode, done.stdout.count("sha256:")) == (0, 5), done.stderr
+
+
+def test_an_unsigned_attachment_beside_the_signed_one_is_passed_over(
+    publisher: Publisher, reference: str, tmp_path: Path
+) -> None:
+    """Whoever may push can attach: that must neither count nor get in the way."""
+    publisher.push(reference)
+    (tmp_path / "sbom.json").write_text("{}")
+    publisher.run("oras", "attach", "--artifact-type", SBOM, reference, f"sbom.json:{SBOM}", cwd=tmp_path)
+    assert publisher.verify(reference).returncode == 0
+
+
+@pytest.mark.parametrize("identity", [f"sha256:{'0' * 64}", None])
+def test_a_signed_sbom_of_another_image_beside_the_right_one_is_refused(
+    publisher: Publisher, reference: str, identity: str | None
+) -> None:
+    publisher.push(reference)
+    publisher.attach_signed(reference, SBOM, json.loads(sbom_of(identity)) if identity else {})
+    assert f"is an SBOM of {identity or 'nothing'}, not of" in refused(publisher.verify(reference))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("subject", f"a provenance is about sha256:{'0' * 64}, not about"),
+        ("commit", f"a provenance names commit {'0' * 40}, the image's label {COMMIT[:7]}"),
+        ("everything", "is no provenance"),
+    ],
+)
+def test_a_signed_provenance_that_does_not_fit_beside_the_right_one_is_refused(
+    publisher: Publisher, reference: str, wrong: str, said: str
+) -> None:
+    publisher.push(reference)
+    statement = publisher.document(reference, PROVENANCE)
+    match wrong:
+        case "subject":
+            statement["subject"][0]["digest"]["sha256"] = "0" * 64
+        case "commit":
+            statement["predicate"]["buildDefinition"]["externalParameters"]["revision"] = "0" * 40
+        case _:
+            statement = {}
+    publisher.attach_signed(reference, PROVENANCE, statement)
+    assert said in refused(publisher.verify(reference))
+
+
 def test_the_provenance_names_commit_base_and_subject(publisher: Publisher, published: str, tmp_path: Path) -> None:
     (digest,) = publisher.referrers(published, PROVENANCE)
     publisher.run("oras", "pull", "--output", tmp_path, f"{repository_of(published)}@{digest}")
@@ -101,7 +179,7 @@ def test_an_sbom_put_in_the_place_of_the_signed_one_is_refused(
     publisher.run("oras", "manifest", "delete", "--force", f"{repository_of(reference)}@{digest}")
     (tmp_path / "sbom.json").write_text("{}")
     publisher.run("oras", "attach", "--artifact-type", SBOM, reference, f"sbom.json:{SBOM}", cwd=tmp_path)
-    assert "has 1 SBOM attached, 0 of them signed" in refused(publisher.verify(reference))
+    assert "has 1 SBOM attached, none of them signed" in refused(publisher.verify(reference))
 
 
 def test_the_signed_sbom_of_another_image_does_not_count(publisher: Publisher, reference: str, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -11,11 +13,17 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from project import script
+from project import ROOT, script
 from registry import layer, oci_image, path_with_tools, running_registry
 
+RELEASED_LEVEL = 9
+# Text that packs better at a higher level, enough of it for two decimals of a megabyte to tell the levels apart.
+_some = random.Random(1)
+_words = [_some.randbytes(3).hex() for _ in range(300)]
+WORDS = " ".join(_some.choice(_words) for _ in range(60_000)).encode()
 BASE, TORCH, LAB = layer(base=os.urandom(2000)), layer(torch=os.urandom(30_000)), layer(lab=os.urandom(4000))
-NEW_LAB = layer(lab=os.urandom(5000))
+NEW_LAB = layer(lab=os.urandom(5000), text=WORDS)
+PACKED = len(zstandard.ZstdCompressor(level=RELEASED_LEVEL).compress(NEW_LAB))
 KEPT = f"{'kept':>13}"
 
 
@@ -78,13 +86,28 @@ def test_a_registry_is_read_without_pulling(pair: Pair) -> None:
     assert pair.compare(*pair.registry) == expected(len(NEW_LAB))
 
 
+def test_a_registrys_port_is_no_tag(pair: Pair) -> None:
+    """Without a tag it is `latest`, as for Docker."""
+    references = []
+    for reference in pair.registry:
+        references.append(f"{reference.rpartition(':')[0]}-{reference.rpartition(':')[2]}")
+        command = ["oras", "copy", reference, f"{references[-1]}:latest"]
+        subprocess.run(command, env=os.environ | pair.environment, check=True, capture_output=True)
+    assert pair.compare(*references) == expected(len(NEW_LAB))
+
+
+def test_a_layer_is_packed_at_the_level_that_is_released() -> None:
+    bake = (ROOT / "docker-bake.hcl").read_text()
+    assert re.findall(r"compression-level=(\d+)", bake) == [str(RELEASED_LEVEL)]
+
+
 def test_the_engines_layer_is_weighed_as_a_release_would_pack_it(pair: Pair) -> None:
-    assert pair.compare(*pair.engine) == expected(len(zstandard.compress(NEW_LAB)))
+    assert pair.compare(*pair.engine) == expected(PACKED)
 
 
 def test_an_image_of_the_engine_is_compared_with_a_release(pair: Pair) -> None:
     assert pair.compare(pair.engine[0], pair.layouts[1]) == expected(len(NEW_LAB))
-    assert pair.compare(pair.layouts[0], pair.engine[1]) == expected(len(zstandard.compress(NEW_LAB)))
+    assert pair.compare(pair.layouts[0], pair.engine[1]) == expected(PACKED)
 
 
 def test_the_same_image_again_costs_nothing(pair: Pair) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,10 +32,24 @@ def matches(manager: dict[str, list[str]], text: str) -> Iterator[dict[str, str 
 
 def test_it_finds_every_pin_of_every_lock() -> None:
     locks = files(LOCKS)
-    assert {lock.name for lock in locks} == {path.name for path in (ROOT / "requirements").glob("*.txt")}
+    asked = ["git", "-C", ROOT, "grep", "--files-with-matches", "--", "--hash=sha256:", "*.txt"]
+    there = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert {str(lock.relative_to(ROOT)) for lock in locks} == set(there)
     for lock in locks:
         pins = [line for line in lock.read_text().splitlines() if line[:1].isalnum()]
         assert len(list(matches(LOCKS, lock.read_text()))) == len(pins), lock.name
+
+
+def test_every_lock_is_written_anew_as_its_first_lines_say() -> None:
+    """Renovate changes a version alone: without the command, the hashes beside it are of the version before."""
+    (rule,) = [rule for rule in SETTINGS["packageRules"] if "postUpgradeTasks" in rule]
+    tasks = rule["postUpgradeTasks"]
+    assert rule["matchFileNames"] == tasks["fileFilters"]
+    for lock in files(LOCKS):
+        name = str(lock.relative_to(ROOT))
+        assert any(fnmatch(name, pattern) for pattern in tasks["fileFilters"]), name
+        command = re.search(r"^# +(uv pip compile .*)$", lock.read_text(), re.MULTILINE)
+        assert (command[1] if command else "scripts/lock") in tasks["commands"], name
 
 
 def test_it_reads_name_and_version_of_a_pin_with_a_marker() -> None:
