@@ -19,6 +19,7 @@ from layout import Image, blob_name
 
 MANIFEST = "opt/workstation/build.json"  # docker/build-manifest writes it
 LABEL = "org.torch-workstation.build"
+BASE = "org.opencontainers.image.base.name"
 
 
 @dataclass
@@ -42,6 +43,8 @@ def seal(path: Path, commit_time: int) -> Image:
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(commit_time))
     config: dict[str, Any] = image.config | {"created": date}
     labels = {**config["config"].get("Labels", {}), "org.opencontainers.image.created": date}
+    if (base := labels.get(BASE)) is not None:
+        labels[BASE] = base.partition("@")[0]  # its digest is a label of its own
     if (written := image.text(MANIFEST)) is not None:
         labels[LABEL] = json.dumps(json.loads(written), separators=(",", ":"))
     config["config"] = config["config"] | {"Labels": labels}

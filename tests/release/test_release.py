@@ -30,7 +30,7 @@ RUN {command}
 COPY note /note
 RUN mkdir -p /opt/workstation && echo '{{"made": "of this"}}' >/opt/workstation/build.json
 ARG VERSION BASE_DIGEST
-LABEL version=$VERSION base=$BASE_DIGEST
+LABEL version=$VERSION base=$BASE_DIGEST org.opencontainers.image.base.name=a:1@sha256:b
 FROM workstation AS devel
 """
 Checkout = Callable[[str], Path]
@@ -119,6 +119,7 @@ def test_a_release_is_the_commit_dated_by_it_and_says_what_it_is_made_of(release
     assert labels["org.opencontainers.image.created"] == "2026-11-01T12:00:00Z"
     assert json.loads(labels["org.torch-workstation.build"]) == {"made": "of this"}
     assert labels["version"] == "7.8.9"
+    assert labels["org.opencontainers.image.base.name"] == "a:1"
     assert labels["base"] == "", "a base made here has no digest that another machine would know"
 
 
