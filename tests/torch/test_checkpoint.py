@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import signal
 import subprocess
+from concurrent.futures import Future
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,52 @@ def test_a_diverged_model_is_never_saved_over_a_good_one(tmp_path: Path) -> None
     with pytest.raises(DivergedError, match="at step 8, in epoch 3 of 6"):
         train(torch.device("cpu"), Checkpoints(tmp_path, every_seconds=0), Spoil())
     assert saved(tmp_path)[-1].name == "train-000002-000001"
+
+
+class Overflow(Hook):
+    """From this step on a gradient is infinite although its loss is not, as a square root's at 0 is."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def start(self, fit: Fit) -> None:
+        next(fit.model.parameters()).register_hook(lambda slope: slope / (fit.step + 1 < self._step))
+
+
+@pytest.mark.parametrize(("step", "epoch"), [(7, 3), (3 * EPOCHS, EPOCHS)], ids=["in the middle", "at the very end"])
+def test_a_gradient_that_overflows_spoils_no_checkpoint_and_no_result(tmp_path: Path, step: int, epoch: int) -> None:
+    said = f"a weight is no longer a number after step {step}, in epoch {epoch} of {EPOCHS}"
+    with pytest.raises(DivergedError, match=said):
+        train(torch.device("cpu"), Checkpoints(tmp_path, every_seconds=0), Overflow(step))
+    restored = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 1))
+    assert Checkpoints(tmp_path).restore(restored, "train")
+    assert all(weight.isfinite().all() for weight in restored.parameters())
+
+
+def test_saves_that_hold_the_training_up_come_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 33 s and a copy that takes 5: every minute was asked for, and a twentieth of the time is every 100 s."""
+    now = 0.0
+    monkeypatch.setattr("workstation.training.checkpoint.time.monotonic", lambda: now)
+    taken = []
+
+    def save(*_: object, **__: object) -> Future[None]:
+        nonlocal now
+        taken.append(now)
+        now += 5
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    monkeypatch.setattr("workstation.training.checkpoint.dcp.async_save", save)
+
+    class Clock(Hook):
+        def step(self, fit: Fit) -> None:  # noqa: ARG002
+            nonlocal now
+            now += 33
+
+    train(torch.device("cpu"), Clock(), Checkpoints(tmp_path, every_seconds=60))
+    assert taken[0] == 66
+    assert {later - earlier - 5 for earlier, later in pairwise(taken[:-1])} == {132}
 
 
 def test_what_is_saved_is_the_step_it_names_though_training_goes_on(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from workstation.training.sealed import Writer, is_whole
 warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process alone is what we mean
 
 KEEP = 2  # the newest, and the one to fall back on
+MOST_HELD = 0.05  # of the training's time, by saving: an 8b model and its moments are 48 GB
 DIGITS = 6 * "[0-9]"
 NODE, NODES = ("GROUP_RANK", "0"), ("GROUP_WORLD_SIZE", "1")  # torchrun's variables: which this is, how many there are
 
@@ -48,7 +49,9 @@ class Checkpoints(Hook):
 
     A checkpoint holds the weights, the optimiser and its schedule, the losses, how far the epoch has come and the
     random state. It is saved after the last epoch, and after any step or epoch that ends `every_seconds` or more after
-    the last save: while the training goes on, from a copy. SIGTERM saves at the end of the step and raises Stopped.
+    the last save: while the training goes on, from a copy. Where making the copy, or waiting for the save before, holds
+    the training up, the next save comes later, so that it costs a twentieth of the time at most; 0 saves at every step.
+    SIGTERM saves at the end of the step and raises Stopped.
 
     In a job of many processes every rank needs this hook, with one directory that they all see.
     """
@@ -58,7 +61,7 @@ class Checkpoints(Hook):
         self._every_seconds = every_seconds
 
     def start(self, fit: Fit) -> None:
-        self._saved_at = time.monotonic()
+        self._saved_at, self._interval = time.monotonic(), self._every_seconds
         self._under_way: Future[Any] | None = None
         # Saving talks to the other ranks in a thread of its own: on the training's group the two would mix.
         self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
@@ -99,7 +102,7 @@ class Checkpoints(Hook):
     def _agree(self) -> tuple[bool, list[bool]]:
         """Whether to save now, and which nodes leave: clocks and signals differ, and all ranks must do the same."""
         node, nodes = int(os.environ.get(*NODE)), int(os.environ.get(*NODES))
-        due = distributed.rank() == 0 and time.monotonic() - self._saved_at >= self._every_seconds
+        due = distributed.rank() == 0 and time.monotonic() - self._saved_at >= self._interval
         leaving = [self._sigterm and node == other for other in range(nodes)]
         due, *leaving = distributed.any_of([due, *leaving])
         return due, leaving
@@ -116,10 +119,13 @@ class Checkpoints(Hook):
         )
 
     def _save(self, fit: Fit) -> None:
+        began = time.monotonic()
         self._finish_save()
         path = self._directory / f"{fit.name}-{len(fit.losses):06d}-{len(fit.unread):06d}"
         self._under_way = dcp.async_save(_state(fit), storage_writer=Writer(path), process_group=self._group)
         self._saved_at = time.monotonic()
+        if self._every_seconds:
+            self._interval = max(self._every_seconds, (self._saved_at - began) / MOST_HELD)
         self._name = fit.name
 
     def _finish_save(self) -> None:

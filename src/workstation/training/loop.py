@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -56,21 +57,31 @@ class Fit:
         return len(self.curve) + len(self.unread)
 
     def read(self) -> Tensor:
-        """The losses of the epoch under way, (steps,), on the CPU. DivergedError where one is not finite.
+        """The losses of the epoch under way, (steps,), on the CPU. DivergedError where one, or a weight, is not finite.
 
         All ranks read, or none: it adds up what each of them has.
         """
-        values = torch.stack(self.unread).cpu()
+        values = torch.stack([*self.unread, self._unsound()]).cpu()
         if distributed.size() > 1:
             dist.all_reduce(values)
         bad = (~values.isfinite()).nonzero().flatten().tolist()
         if bad:
+            # A step's loss is of the weights before it: what the last step did to them no loss has shown yet.
+            weights = bad[0] == len(self.unread)
+            step = self.step if weights else len(self.curve) + bad[0] + 1
+            what = "a weight is no longer a number after" if weights else f"the loss is {values[bad[0]].item()} at"
             raise DivergedError(
-                f"{self.name}: the loss is {values[bad[0]].item()} at step {len(self.curve) + bad[0] + 1}, "
-                f"in epoch {len(self.losses) + 1} of {self.epochs}",
+                f"{self.name}: {what} step {step}, in epoch {len(self.losses) + 1} of {self.epochs}",
                 remedy="Lower the learning rate, or bring inputs and targets to the scale of 1.",
             )
-        return values
+        return values[:-1]
+
+    def _unsound(self) -> Tensor:
+        """0, or NaN where one of this rank's weights is not finite."""
+        trained = [weight.detach() for weight in self.model.parameters() if weight.requires_grad]
+        local = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained]
+        sound = torch.stack([weight.isfinite().all() for weight in local]).all()
+        return torch.where(sound, 0.0, torch.nan).to(self.unread[0])
 
     def close_epoch(self) -> None:
         """Move the epoch under way to the finished ones; its mean loss weighs each step as the batch did."""
@@ -220,6 +231,8 @@ class _Gradient:
         part = self._weight(mine[-1])
         if part == 0:  # the others wait for this rank's gradient: nought times that of somebody's rows
             mine = next(share for share in shares if self._weight(share[-1]))
+        if device.type == "cuda":  # a copy goes on beside the host from pinned memory alone
+            mine = tuple(tensor.contiguous().pin_memory() for tensor in mine)
         *inputs, target = (tensor.to(device, non_blocking=True) for tensor in mine)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.amp):
             value = self._loss(self._forward(*inputs), target) * (part / whole)
