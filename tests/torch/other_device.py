@@ -132,6 +132,12 @@ def numbers_of(leaf: Any, stays: bool) -> Any:
     return leaf
 
 
+def pinned(tensor: torch.Tensor) -> torch.Tensor:
+    if isinstance(tensor, Elsewhere):
+        raise RuntimeError(f"cannot pin a tensor on {tensor.device}: only dense CPU tensors can be pinned")
+    return tensor.clone()
+
+
 @contextmanager
 def in_this_thread() -> Iterator[None]:
     with enable_python_dispatcher(), Factories():
@@ -162,6 +168,7 @@ def other_device() -> Iterator[torch.device]:
             "max_memory_allocated": 0,
         }.items():
             patch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+        patch.setattr(torch.Tensor, "pin_memory", pinned)
         patch.setattr(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())
         patch.setattr(torch.cuda, "set_rng_state", lambda state, *_: torch.set_rng_state(state))
         patch.setattr(weakref, "getweakrefs", lambda _: [])  # a parameter that torch.export remembers may move, too

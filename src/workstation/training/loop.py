@@ -231,13 +231,18 @@ class _Gradient:
         part = self._weight(mine[-1])
         if part == 0:  # the others wait for this rank's gradient: nought times that of somebody's rows
             mine = next(share for share in shares if self._weight(share[-1]))
-        if device.type == "cuda":  # a copy goes on beside the host from pinned memory alone
-            mine = tuple(tensor.contiguous().pin_memory() for tensor in mine)
-        *inputs, target = (tensor.to(device, non_blocking=True) for tensor in mine)
+        *inputs, target = (_moved(tensor, device) for tensor in mine)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.amp):
             value = self._loss(self._forward(*inputs), target) * (part / whole)
         (value * distributed.size()).backward()  # the ranks' mean is then the sum
         return value.detach()
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On `device`. From pinned memory alone does a copy to a GPU go on beside the host."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.contiguous().pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def predict(model: nn.Module, *inputs: Tensor, settings: Settings) -> Tensor:
