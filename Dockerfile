@@ -14,6 +14,7 @@ ARG APT_SNAPSHOT=
 # fonts-wqy-microhei: Chinese labels in plots            g++: Inductor compiles CPU kernels (pytorch#116696)
 # gcc: Triton compiles its launcher (pytorch#116696)     python3-dev: the launcher includes Python.h (pytorch#170456)
 # openssh-client: git over ssh                           tini: reaps zombies, passes SIGTERM on
+# libpython*.a: only who embeds Python statically links it
 # upgrade: the base is as old as its digest; error-on: a mirror that does not answer is no reason to ship old packages
 # hadolint ignore=DL3005,DL3008
 RUN --mount=type=bind,source=docker/apt-packages,target=/apt-packages \
@@ -36,7 +37,8 @@ RUN --mount=type=bind,source=docker/apt-packages,target=/apt-packages \
         tini \
     && mkdir /opt/workstation && python3 /apt-packages >/opt/workstation/apt.json \
     && apt-get clean \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache /var/log/*
+    && rm -rf /usr/lib/python3*/config-*/*.a /usr/lib/*/libpython3*.a \
+        /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache /var/log/*
 
 # User site-packages are visible, so that `pip install` works for every UID and what it installs stays in the home.
 RUN python3 -m venv --system-site-packages /opt/venv

@@ -83,6 +83,12 @@ def test_chinese_labels_are_drawn_not_boxed(image: str) -> None:
     assert ended.output.strip() == "drawn", ended.output
 
 
+def test_the_only_static_archives_are_those_that_a_compiler_links(image: str) -> None:
+    found = run(image, "find", "/opt", "/usr", "-xdev", "-name", "*.a").output.split()
+    assert any("libgcc" in path for path in found)
+    assert [path for path in found if path.startswith("/opt") or "libpython" in path] == []
+
+
 @pytest.mark.gpu
 def test_the_gpu_is_visible_and_multiplies(image: str) -> None:
     code = "import torch; x = torch.randn(64, 64, device='cuda'); print((x @ x).isfinite().all().item())"
