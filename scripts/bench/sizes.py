@@ -18,6 +18,7 @@ from rich.console import Console
 
 STAGES = ("cuda", "torch", "science", "jupyter", "code")  # in the Dockerfile's order of COPY --link
 CHUNK = 1 << 20
+ZSTD_LEVEL = 9  # as a release is packed
 console = Console(stderr=True)
 
 
@@ -51,7 +52,7 @@ def read(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def measure_layer(archive: tarfile.TarFile, name: str, maker: str) -> Layer:
-    gzip, zstd = zlib.compressobj(6, wbits=31), zstandard.ZstdCompressor(level=3).compressobj()
+    gzip, zstd = zlib.compressobj(6, wbits=31), zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
     unpacked = gzip_bytes = zstd_bytes = 0
     file = archive.extractfile(name)
     assert file is not None, name
@@ -80,7 +81,7 @@ def named(measured: Sequence[Layer]) -> list[tuple[str, Layer]]:
 
 def measure_sizes(_: int) -> Section:
     build(RECIPES, NAIVE, dockerfile=RECIPES / "naive.Dockerfile")
-    table = ["| layer | unpacked MB | gzip -6 MB | zstd -3 MB |", "| --- | ---: | ---: | ---: |"]
+    table = [f"| layer | unpacked MB | gzip -6 MB | zstd -{ZSTD_LEVEL} MB |", "| --- | ---: | ---: | ---: |"]
     totals = {}
     for image in (IMAGE, NAIVE):
         console.print(image)
@@ -98,5 +99,11 @@ def measure_sizes(_: int) -> Section:
         + " |"
     )
     unpacked = json.loads(output("docker", "image", "inspect", IMAGE))[0]["Size"]
-    promise = Promise("the whole stack, unpacked", f"{unpacked / 1e9:.2f} GB", "≤ 6.7 GB", unpacked <= 6.7e9)
-    return Section("Where each byte is", table, [promise])
+    return Section(
+        "Where each byte is",
+        table,
+        [
+            Promise("the whole stack, unpacked", f"{unpacked / 1e9:.2f} GB", "≤ 6.7 GB", unpacked <= 6.7e9),
+            Promise("the whole stack, to pull", f"{ours.zstd / 1e9:.2f} GB", "≤ 3.1 GB", ours.zstd <= 3.1e9),
+        ],
+    )

@@ -45,7 +45,7 @@ def measure_update(_: int) -> Section:
             take_another(context / "requirements" / f"{layer}.txt", package)
             measure(f"another {package} in requirements/{layer}.txt")
     subprocess.run(["docker", "image", "rm", "--force", *images], check=True, capture_output=True)
-    table = ["| change | pulled, zstd -3 | layers | kept |", "| --- | ---: | --- | --- |"]
+    table = ["| change | pulled, zstd -9 | layers | kept |", "| --- | ---: | --- | --- |"]
     table += [
         f"| {change} | {each.megabytes:.2f} MB | {each.layers} | {', '.join(sorted(each.kept))} |"
         for change, each in updates.items()
