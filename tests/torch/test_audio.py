@@ -9,8 +9,8 @@ import torch
 from scipy.io import wavfile
 
 from workstation.examples import audio
-from workstation.examples.audio import LogMel, Loudness, unseen
-from workstation.examples.sounds import KINDS, RATE, SAMPLES, from_wav, hear, sounds, to_wav
+from workstation.examples.audio import LogMel, Loudness
+from workstation.examples.sounds import KINDS, RATE, SAMPLES, from_wav, hear, sounds, to_wav, unseen
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 

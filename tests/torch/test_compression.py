@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workstation.examples import compression
+from workstation.examples import compression, shrinking
 from workstation.examples.datasets import digits
 from workstation.examples.distillation import Pair, distillation
 from workstation.examples.scales import Scales
@@ -74,20 +74,20 @@ def test_dropping_channels_that_say_nothing_changes_no_answer(full: nn.Sequentia
                 for values in (convolution.weight, convolution.bias, norm.weight, norm.bias):
                     values[quiet] = 0
         images = digits()[0][:50]
-        small = compression.narrowed(silenced)
+        small = shrinking.narrowed(silenced)
         assert torch.allclose(small(images), silenced(images), atol=1e-4)
-        assert not torch.allclose(compression.narrowed(full)(images), full(images), atol=1)
+        assert not torch.allclose(shrinking.narrowed(full)(images), full(images), atol=1)
 
 
 def test_int8_weights_are_int8_and_cost_little_accuracy(full: nn.Sequential, scales: Scales) -> None:
-    quantised = compression.quantised(full, digits()[0][:256])
+    quantised = shrinking.quantised(full, digits()[0][:256])
     kinds = [value.dtype for name, value in quantised.state_dict().items() if name.startswith("_frozen")]
     assert kinds == [torch.int8] * 4
     assert scales.weigh(quantised).accuracy >= scales.weigh(full).accuracy - 0.02
 
 
 def test_int8_that_was_shown_blank_pictures_is_lost(full: nn.Sequential, scales: Scales) -> None:
-    blind = compression.quantised(full, torch.zeros(256, 1, 8, 8))
+    blind = shrinking.quantised(full, torch.zeros(256, 1, 8, 8))
     assert scales.weigh(blind).accuracy < scales.weigh(full).accuracy - 0.2
 
 

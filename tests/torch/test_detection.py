@@ -13,12 +13,11 @@ from workstation.examples.datasets import digits
 from workstation.examples.detection import (
     CELLS,
     CLASSES,
-    Found,
     detect,
     detection_loss,
-    mean_average_precision,
     target_maps,
 )
+from workstation.examples.detection_scores import Found, average_size, mean_average_precision, resized
 from workstation.examples.scenes import HEIGHTS, SIDE, Scenes, paint
 from workstation.training.settings import Settings
 
@@ -148,7 +147,7 @@ def test_the_truth_scores_1_and_errors_cost(scenes: Scenes) -> None:
     assert mean_average_precision(moved, scenes)["map"] < 0.5
     misnamed = [each | {"labels": (each["labels"] + 1) % 10} for each in truth]
     assert mean_average_precision(misnamed, scenes)["map"] < 0.1
-    one_size = [detection.resized(each, detection.average_size(scenes)) for each in truth]
+    one_size = [resized(each, average_size(scenes)) for each in truth]
     assert mean_average_precision(one_size, scenes)["map"] < 0.8
 
 

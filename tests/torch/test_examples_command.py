@@ -123,3 +123,20 @@ def test_a_missing_gpu_is_an_error_not_a_silent_cpu_run(examples) -> None:
 def test_naming_the_examples_imports_no_torch() -> None:
     probe = "import sys, workstation.examples.command; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False, timeout=60).returncode == 0
+
+
+def test_the_article_s_check_of_an_installation_is_no_module_and_what_there_is_instead_works(tmp_path: Path) -> None:
+    """docs/article-map.md, claim 49. Whether `pip install` works for a user is tested from outside the image."""
+
+    def said(*command: str) -> tuple[int, str]:
+        environment = {**os.environ, "HOME": str(tmp_path)}
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    code, out = said(sys.executable, "-m", "torch_info")
+    assert code != 0
+    assert "No module named torch_info" in out
+    for command in ([sys.executable, "-m", "torch.utils.collect_env"], [*MAIN[:-1], "doctor"]):
+        code, out = said(*command)
+        assert code == 0, out
+        assert torch.__version__ in out

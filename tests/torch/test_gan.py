@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from workstation.examples import gan
 from workstation.examples.datasets import digits, split
 from workstation.examples.gan import Adversaries, Result, adversarial_loss, discriminator, generator
-from workstation.examples.sample_scores import SampleScores, effective_classes, score
+from workstation.examples.sample_scores import SampleScores, effective_classes, gaussian_pictures, score
 from workstation.training.batches import Batches
 from workstation.training.loop import fit, predict
 from workstation.training.seed import seed_everything
@@ -201,7 +201,7 @@ def noise(real: Gallery) -> Tensor:
 
 
 def a_gaussian(real: Gallery) -> Tensor:
-    return gan.gaussian_pictures(real.train, 360, seed=0)
+    return gaussian_pictures(real.train, 360, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from workstation import network
 from workstation.examples import hub, tiny_bert
-from workstation.examples.hub import Located, ModelError, locate
+from workstation.examples.hub import LARGE, Located, ModelError, locate
 from workstation.training.settings import Settings
 
 constants = hub.constants
@@ -84,6 +85,35 @@ def test_a_model_of_the_hub_is_fetched_fine_tuned_and_named(shelf: str, tmp_path
     environment = {**os.environ, "HF_ENDPOINT": shelf, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
     assert ran.stdout == "someone/tiny-bert True\n", ran.stderr
+
+
+def test_the_command_line_takes_the_large_bert_where_it_is_asked_for_even_on_a_cpu(shelf: str, tmp_path: Path) -> None:
+    """The shelf gives the tiny one whatever name is asked for; that it is LARGE's name is what counts here."""
+    ran = examples(shelf, tmp_path, "run", "multilingual", "--data", "bert-multilingual", "--epochs", "1", "--json")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["metrics"]["model"] == LARGE
+    assert report["data"].startswith(f"{LARGE} (Google, Apache-2.0")
+    assert report["holds"] is None
+    assert "tiny" not in ran.stderr
+
+
+def test_where_the_large_bert_cannot_be_had_the_command_line_says_so_and_no_tiny_one_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    ran = examples(closed_port(), tmp_path, "run", "multilingual", "--data", "bert-multilingual")
+    assert ran.returncode == 69
+    assert ran.stdout == ""
+    (line,) = ran.stderr.splitlines()
+    assert f"{LARGE} is not on this machine" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def examples(endpoint: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the library reads the Hub's address once, when it is imported."""
+    ours = {"HOME": str(home), "HF_HOME": str(home / "home"), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", "from workstation.cli import main; main()", "examples", *arguments]
+    return subprocess.run(command, env={**os.environ, **ours}, capture_output=True, text=True, timeout=300)
 
 
 def test_a_hub_that_answers_is_reachable_and_one_that_does_not_is_not(

@@ -9,8 +9,8 @@ import torch
 from transformers import BertConfig, BertModel
 
 from workstation.examples import guestbook, multilingual, tiny_bert, wordpiece
-from workstation.examples.hub import ModelError
-from workstation.examples.multilingual import LARGE, TINY, choose
+from workstation.examples.hub import LARGE, ModelError
+from workstation.examples.multilingual import TINY, choose
 from workstation.training.settings import Settings
 
 

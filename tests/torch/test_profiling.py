@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workstation.examples import profiling
 from workstation.examples.datasets import digits
+from workstation.examples.png_batches import FileBatches, as_files, decoded_once
 from workstation.training.settings import Settings
 
 
@@ -17,7 +18,7 @@ def test_the_loader_is_found_and_mended_without_changing_a_bit(settings: Setting
 
 
 def test_a_remedy_that_mends_nothing_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiling, "decoded_once", profiling.FileBatches)
+    monkeypatch.setattr(profiling, "decoded_once", FileBatches)
     result = profiling.run(Settings(epochs=1))
     assert result.losses_differ_by == 0
     assert not result.holds()
@@ -25,29 +26,29 @@ def test_a_remedy_that_mends_nothing_breaks_the_promise(monkeypatch: pytest.Monk
 
 def test_another_order_of_rows_shows_in_the_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     in_another_order = lambda files, classes, seed: decoded(files, classes, seed + 1)  # noqa: E731
-    decoded = profiling.decoded_once
+    decoded = decoded_once
     monkeypatch.setattr(profiling, "decoded_once", in_another_order)
     assert profiling.run(Settings(epochs=1)).losses_differ_by > 0
 
 
 def test_where_the_batches_are_ready_the_loader_is_not_blamed() -> None:
-    files, classes = profiling.as_files()
-    watched = profiling.profiled(profiling.decoded_once(files, classes, 0), Settings(epochs=1))
+    files, classes = as_files()
+    watched = profiling.profiled(decoded_once(files, classes, 0), Settings(epochs=1))
     assert not profiling.busiest(watched).startswith(profiling.LOADER)
     assert profiling.loading_share(watched) < 0.5
 
 
 def test_the_files_hold_the_digits_exactly() -> None:
-    batches = profiling.decoded_once(*profiling.as_files(), seed=0)
+    batches = decoded_once(*as_files(), seed=0)
     assert torch.equal(batches.tensors[0], digits()[0])
     assert torch.equal(batches.tensors[1], digits()[1])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_loader_gives_the_same_batches_however_many_workers_it_has(workers: int) -> None:
-    files, classes = profiling.as_files()
-    loader = profiling.FileBatches(files, classes, seed=4, workers=workers)
-    ready = profiling.decoded_once(files, classes, seed=4)
+    files, classes = as_files()
+    loader = FileBatches(files, classes, seed=4, workers=workers)
+    ready = decoded_once(files, classes, seed=4)
     for epoch in (0, 3):
         loader.set_epoch(epoch)
         ready.set_epoch(epoch)

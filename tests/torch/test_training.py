@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from workstation.errors import DeviceError, SettingError
+from workstation.examples import distributed, tuning
+from workstation.examples.catalog import chapter
 from workstation.training import device, rundir
 from workstation.training.batches import Batches
 from workstation.training.loop import Fit, Hook, NoBatchesError, fit
@@ -165,6 +169,26 @@ def test_amp_and_compile_train_to_the_same_place(device: torch.device) -> None:
     assert last_loss(compile=True) == pytest.approx(plain, rel=1e-3)
     assert last_loss(amp=True) == pytest.approx(plain, rel=0.1)
     assert last_loss(amp=True) != plain
+
+
+@pytest.mark.slow
+def test_every_chapter_trains_compiled(chapter_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--compile captures each chapter's forward and backward. Two batches an epoch show that; the speed is a GPU's."""
+    compile_model, graphs = torch.compile, []
+
+    def counted(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        graphs.append(graph)
+        return aot_eager(graph, inputs)  # all of the compiler but the kernels, which take minutes
+
+    aot_eager = torch._dynamo.lookup_backend("aot_eager")
+    whole = Batches.__iter__
+    monkeypatch.setattr(torch, "compile", lambda model, **_: compile_model(model, backend=counted))
+    monkeypatch.setattr(Batches, "__iter__", lambda batches: itertools.islice(whole(batches), 2))
+    monkeypatch.setattr(tuning, "search", partial(tuning.search, trials=1))
+    monkeypatch.setattr(distributed, "two_processes", lambda _: distributed.Job([0.0], [0.0], distributed.EPOCHS * [0]))
+    torch._dynamo.reset()
+    chapter(chapter_name).load().run(Settings(epochs=1, compile=True), ())
+    assert graphs, "nothing was compiled"
 
 
 def test_hooks_are_ended_when_a_fit_is_cut_short() -> None:

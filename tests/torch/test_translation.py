@@ -7,15 +7,14 @@ import torch
 from torch.nn import functional as F
 
 from workstation.examples import phrasebook, translation, wordpiece
+from workstation.examples.decoding import exact, translate
 from workstation.examples.phrasebook import COUNTS, chinese_number, english_day, english_number
 from workstation.examples.translation import (
     LONGEST,
     Translator,
     both_ways,
-    exact,
     shifted,
     to_learn_and_to_test,
-    translate,
 )
 from workstation.examples.wordpiece import LAST, PAD
 from workstation.training.seed import seed_everything
@@ -130,6 +129,14 @@ def test_every_count_and_day_has_a_name_of_its_own() -> None:
     assert [english_day(day) for day in (1, 12, 20, 21, 30, 31)] == [
         "first", "twelfth", "twentieth", "twenty-first", "thirtieth", "thirty-first",
     ]  # fmt: skip
+
+
+def test_no_sentence_names_a_day_that_no_calendar_has() -> None:
+    made = " ".join(sentence.english for part in to_learn_and_to_test(seed=0) for sentence in part)
+    short = ["February thirtieth", *(f"{month} thirty-first" for month in ("April", "June", "September", "November"))]
+    assert [day for day in [*short, "February thirty-first"] if day in made] == []
+    assert "February twenty-ninth" in made
+    assert "October thirty-first" in made
 
 
 def test_two_things_are_liang_and_the_second_is_er() -> None:

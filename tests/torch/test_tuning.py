@@ -7,9 +7,15 @@ import pytest
 import torch
 from optuna.samplers import RandomSampler
 
-from workstation.examples import tuning
+from workstation.examples import evaluation, tuning
 from workstation.examples.datasets import digits
-from workstation.examples.evaluation import calibration_error, confusion_matrix, reliability, temperature
+from workstation.examples.evaluation import (
+    calibration_error,
+    confusion_matrix,
+    reliability,
+    temperature,
+    three_parts,
+)
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
@@ -30,7 +36,7 @@ def test_the_same_seed_finds_the_same() -> None:
 
 
 def test_no_row_is_in_two_parts_and_none_is_left_out() -> None:
-    parts = tuning.three_parts(seed=3)
+    parts = three_parts(seed=3)
     assert [len(rows) for rows in (parts.train, parts.validation, parts.test)] == [299, 300, 1198]
     assert sorted(torch.cat([parts.train, parts.validation, parts.test]).tolist()) == list(range(1797))
 
@@ -40,12 +46,13 @@ def test_the_search_is_blind_to_the_test_rows(monkeypatch: pytest.MonkeyPatch) -
         return [trial.value for trial in tuning.search(RandomSampler(seed=0), Settings(epochs=2), trials=3).trials]
 
     images, classes = digits()
-    parts = tuning.three_parts(seed=0)
+    parts = three_parts(seed=0)
     monkeypatch.setattr(tuning, "three_parts", lambda _: parts)  # wrong classes would change the stratified draw
     right = values()
     spoilt = classes.clone()
     spoilt[parts.test] = 0
-    monkeypatch.setattr(tuning, "digits", lambda: (images, spoilt))
+    for module in (tuning, evaluation):
+        monkeypatch.setattr(module, "digits", lambda: (images, spoilt))
     assert values() == right
     spoilt[parts.validation] = 0
     assert values() != right

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from workstation.examples import verification
 from workstation.examples.glyphs import CHARACTERS, printed
-from workstation.examples.verification import best_threshold, contrastive_loss, distances, pairs, split_by_letter
+from workstation.examples.pairs import best_threshold, distances, pairs
+from workstation.examples.verification import contrastive_loss, split_by_letter
 from workstation.training.scores import roc_auc
 from workstation.training.settings import Settings
 

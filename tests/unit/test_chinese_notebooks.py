@@ -112,13 +112,6 @@ def test_bold_words_are_set_in_bold(path: Path) -> None:
         assert [words for line in chinese.splitlines() for words in bold_left_as_stars(line)] == [], name
 
 
-@each_chapter
-def test_links_lead_somewhere(path: Path) -> None:
-    for name, _, chinese in pairs(path):
-        for link in re.findall(r"\]\(([^)\s#]+)", FENCE.sub("", chinese)):
-            assert re.match(r"[a-z]+:", link) or (path.parent / link).exists(), (name, link)
-
-
 # ------------------------------------------------------------------------------------- what the script notices and does
 
 NAME = "01_greeting"

@@ -17,6 +17,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 START = FOLDER / "00_start_here.ipynb"  # the way in: no chapter, but stored like one
+CHINESE_START = FOLDER / "zh" / START.name
 CHAPTERS = [path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb")) if path.name != START.name]
 CHINESE = [path for path in sorted((FOLDER / "zh").glob("[0-9][0-9]_*.ipynb")) if path.name != START.name]
 SECTIONS = [
@@ -104,11 +105,42 @@ def test_every_chapter_draws_a_picture(path: Path) -> None:
     assert any("plt.show()" in cell.source for cell in cells(path, "code"))
 
 
-@each_english
-def test_links_between_notebooks_lead_somewhere(path: Path) -> None:
+def dead_links(prose: str, folder: Path) -> list[str]:
+    """Links and pictures that lead to no file. What is elsewhere on the network is not asked."""
+    shown = re.sub(r"^```.*?^```$", "", prose, flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s#]+)", shown) + re.findall(
+        r"<(?:img|a)\b[^>]*?(?:src|href)=[\"']([^\"'#]+)", shown
+    )
+    return [target for target in targets if not re.match(r"[a-z]+:", target) and not (folder / target).is_file()]
+
+
+@pytest.mark.parametrize(
+    "path", [START, CHINESE_START, *CHAPTERS, *CHINESE], ids=lambda path: str(path.parent.name + path.stem)
+)
+def test_links_and_pictures_lead_somewhere(path: Path) -> None:
     prose = "\n".join(cell.source for cell in cells(path, "markdown"))
-    targets = re.findall(r"\]\(([^):]+\.ipynb)\)", prose)
-    assert [target for target in targets if not (FOLDER / target).is_file()] == []
+    assert dead_links(prose, path.parent) == []
+
+
+def test_a_link_or_a_picture_that_leads_nowhere_is_found() -> None:
+    prose = (
+        "[a](gone.ipynb) ![b](gone.png \"title\") <img alt='c' src='gone.svg'> [d](zh) [e](https://example.org/x)\n"
+        "[f](01_house_price.ipynb#the-idea) [g](#here)\n```python\nx[0](later)\n```\n"
+    )
+    assert dead_links(prose, FOLDER) == ["gone.ipynb", "gone.png", "zh", "gone.svg"]
+
+
+@pytest.mark.parametrize("path", [START, CHINESE_START], ids=lambda path: path.parent.name)
+def test_the_way_in_has_one_title_and_sections_below_it(path: Path) -> None:
+    assert [level for level, _ in headings(path)] == [1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "page", [START, FOLDER.parent / "README.md", FOLDER.parent / "README.zh-CN.md"], ids=lambda page: page.name
+)
+def test_a_chinese_reader_finds_the_chinese_edition(page: Path) -> None:
+    prose = "\n".join(cell.source for cell in cells(page, "markdown")) if page == START else page.read_text()
+    assert f"]({CHINESE_START.relative_to(page.parent)})" in prose
 
 
 def test_the_way_in_leads_to_the_first_chapter_and_asserts() -> None:

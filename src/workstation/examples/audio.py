@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 from workstation.examples.cnn import convnet
-from workstation.examples.sounds import KINDS, RATE, from_wav, hear, sounds, to_wav
+from workstation.examples.sounds import KINDS, RATE, TEST, from_wav, hear, sounds, to_wav, unseen
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit, predict
 from workstation.training.scores import accuracy
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
-TRAIN, TEST = 720, 480
+TRAIN = 720
 NOISY, CLEAN = (-5.0, 20.0), (30.0, 30.0)  # dB of signal over noise to train with
 
 DATA = (
@@ -144,9 +144,3 @@ def train(
         hooks=hooks,
         name=name,
     )
-
-
-def unseen(decibels: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Sounds that no seed trains on, heard at one signal-to-noise ratio, and their kinds."""
-    waves, kinds = sounds(TEST, seed=1_000_000 + seed)
-    return hear(waves, (decibels, decibels), torch.Generator().manual_seed(seed)), kinds

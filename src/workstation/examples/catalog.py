@@ -28,7 +28,7 @@ class Chapter:
     name: str
     title: str
     sections: str  # of the article
-    public: tuple[str, ...] = ()  # data that it takes where a person asks for them by name and a network has them
+    public: tuple[str, ...] = ()  # data or weights it takes where a person asks for them by name and a network has them
 
     @property
     def notebook(self) -> str:
@@ -75,7 +75,7 @@ CHAPTERS = (
     Chapter(19, "deployment", "From a notebook to a service", "A2 §2.7"),
     Chapter(20, "distributed", "Distributed training", "A1 §2.3, §3.2, §9.3; A2 §2.4, §3.2, §9.3"),
     Chapter(21, "profiling", "Profiling and TensorBoard", "A2 §7.2"),
-    Chapter(22, "multilingual", "Many languages, one model", "A1 §9.4; A2 §9.4"),
+    Chapter(22, "multilingual", "Many languages, one model", "A1 §9.4; A2 §9.4", ("bert-multilingual",)),
     Chapter(23, "fault_diagnosis", "Fault diagnosis from vibration", "A1 §6.4; A2 §6.4"),
     Chapter(30, "llm_pretrain", "A language model from scratch", "A1 §1.1; A2 §1.1"),
     Chapter(31, "llm_finetune", "Teaching a language model to answer", "A1 §1.1; A2 §1.1"),

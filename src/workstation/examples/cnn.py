@@ -8,7 +8,7 @@ augmentation mirrors the pictures (a mirrored 2 is no digit), and its formula ne
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,17 +76,25 @@ def train(model: nn.Module, settings: Settings, hooks: Sequence[Hook], name: str
 
 
 def learn(
-    model: nn.Module, batches: Batches, settings: Settings, hooks: Sequence[Hook], name: str, *, epochs: int
+    model: nn.Module,
+    batches: Batches,
+    settings: Settings,
+    hooks: Sequence[Hook],
+    name: str,
+    *,
+    epochs: int,
+    rate: float = 0.01,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> None:
     """`epochs` of the batches, unless the settings say how many."""
     epochs = settings.epochs or epochs
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=rate)
     # Up and down again: the last, small steps are what brings the accuracy to rest.
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs + 1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=epochs + 1)
     fit(
         model,
         batches,
-        F.cross_entropy,
+        loss,
         optimizer,
         epochs=epochs,
         settings=settings,

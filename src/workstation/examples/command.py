@@ -99,9 +99,9 @@ def _session(asked: Chapter, arguments: argparse.Namespace, device: Any) -> Sess
         return Session.stopped(asked, arguments.resume, device, arguments.shard)
     chosen = (arguments.seed or 0, arguments.epochs, arguments.compile, arguments.amp, arguments.shard)
     if arguments.data:
-        from workstation.examples.public_data import SETS
+        from workstation.examples.online import STUDIES
 
-        SETS[arguments.data].folder()  # before the run has a directory: what cannot be had leaves none behind
+        STUDIES[arguments.data].at_hand()  # before the run has a directory: what cannot be had leaves none behind
     return Session.new(asked, Settings(device, *chosen), arguments.out, arguments.data)
 
 

@@ -14,24 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
-    X86InductorQuantizer,
-    get_default_x86_inductor_quantization_config,
-)
 
-from workstation.examples.cnn import convnet, move, train
+from workstation.examples.cnn import convnet, learn, move, train
 from workstation.examples.datasets import DIGITS, digits, split
 from workstation.examples.distillation import Pair, distillation
-from workstation.examples.scales import Scales, Weighed, graph
+from workstation.examples.scales import Scales, Weighed
+from workstation.examples.shrinking import narrowed, quantised
 from workstation.training.batches import Batches
-from workstation.training.loop import Hook, fit
+from workstation.training.loop import Hook
 from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
 DATA = str(DIGITS)
 PROMISE = "half the channels, int8 and a small student each take at most 0.4 of the bytes, and 2 points of accuracy"
-HALF, SMALL = (16, 32, 32), (8, 16, 16)  # channels; the full network has 32, 64, 64
+SMALL = (8, 16, 16)  # channels; the full network has 32, 64, 64
 ZEROS = 0.8  # the share of weights that pruning sets to zero
 
 
@@ -119,34 +115,6 @@ def half_the_channels(full: nn.Sequential, settings: Settings, hooks: Sequence[H
     return network
 
 
-def narrowed(full: nn.Sequential) -> nn.Sequential:
-    """Of each convolution the half of the channels whose weights are largest, and of the next layer what they feed."""
-    network = convnet(side=8, widths=HALF)
-    inputs = torch.tensor([0])  # the picture has one channel
-    for here, there in zip(full, network, strict=True):
-        if isinstance(here, nn.Conv2d):
-            loudest = here.weight.abs().sum(dim=(1, 2, 3)).topk(there.out_channels).indices.sort().values
-            _assign(there, weight=here.weight[loudest][:, inputs], bias=here.bias[loudest])
-            inputs = loudest
-        elif isinstance(here, nn.BatchNorm2d):
-            kept = {name: value[inputs] for name, value in here.state_dict().items() if value.dim()}
-            _assign(there, **kept)
-        elif isinstance(here, nn.Linear):
-            columns = here.weight.unflatten(1, (-1, 4))[:, inputs].flatten(1)  # each channel is 2×2 by now
-            _assign(there, weight=columns, bias=here.bias)
-    return network.eval()
-
-
-def quantised(full: nn.Module, pictures: Tensor) -> nn.Module:
-    """Weights and activations as int8. `pictures` show how large the activations get; nothing is trained."""
-    quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
-    observed = prepare_pt2e(graph(full).module(), quantizer)
-    with torch.no_grad():
-        observed(pictures)
-    network: nn.Module = convert_pt2e(observed)
-    return network
-
-
 def student(teacher: nn.Module | None, settings: Settings, hooks: Sequence[Hook] = ()) -> nn.Module:
     """A network of a tenth of the weights, taught by the classes alone or by the teacher's doubts as well."""
     seed_everything(settings.seed)
@@ -170,27 +138,11 @@ def _learn(
 ) -> None:
     images, classes = digits()
     rows = split(classes, 0.2, settings.seed)[0]
-    epochs = settings.epochs or epochs
-    learner = network.student if isinstance(network, Pair) else network
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=rate)
-    fit(
-        network,
-        Batches((images[rows], classes[rows]), size=64, seed=settings.seed, augment=move),
-        loss,
-        optimizer,
-        epochs=epochs,
-        settings=settings,
-        scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=epochs + 1),
-        hooks=hooks,
-        name=name,
-    )
+    batches = Batches((images[rows], classes[rows]), size=64, seed=settings.seed, augment=move)
+    learn(network, batches, settings, hooks, name, epochs=epochs, rate=rate, loss=loss)
 
 
 def _copy(network: nn.Sequential) -> nn.Sequential:
     twin = convnet(side=8)
     twin.load_state_dict(network.state_dict())
     return twin
-
-
-def _assign(layer: nn.Module, **values: Tensor) -> None:
-    layer.load_state_dict(layer.state_dict() | values)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.detection import MeanAveragePrecision
 
 from workstation.examples.datasets import DIGITS, digits, split
+from workstation.examples.detection_scores import Found, average_size, mean_average_precision, resized
 from workstation.examples.scenes import SIDE, Scenes, paint
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit, predict
@@ -25,7 +25,6 @@ from workstation.training.settings import Settings
 TRAIN, TEST = 2400, 200  # scenes
 CLASSES, STRIDE = 10, 4
 CELLS = SIDE // STRIDE
-Found = dict[str, Tensor]  # torchmetrics' form: boxes (found, 4), scores (found,), labels (found,)
 
 DATA = f"scenes of 1 to 4 digits, made from the seed out of {DIGITS}, in place of COCO"
 PROMISE = "mAP at least 0.6, and 0.88 at IoU 0.5, on scenes of unseen digits; with boxes of one size for all, 0.2 less"
@@ -141,23 +140,3 @@ def detect(model: nn.Module, images: Tensor, settings: Settings, most: int = 10)
         {"boxes": box, "scores": score, "labels": label}
         for box, score, label in zip(boxes, scores, labels, strict=True)
     ]
-
-
-def mean_average_precision(found: list[Found], truth: Scenes) -> dict[str, float]:
-    """COCO's mAP by torchmetrics: `map`, `map_50`, `map_75`, each the mean over the digits."""
-    metric = MeanAveragePrecision()
-    metric.update(found, [{"boxes": b, "labels": n} for b, n in zip(truth.boxes, truth.labels, strict=True)])
-    measured = metric.compute()
-    return {name: float(measured[name]) for name in ("map", "map_50", "map_75")}
-
-
-def average_size(known: Scenes) -> Tensor:
-    """Width and height, (2,)."""
-    boxes = torch.cat(known.boxes)
-    return (boxes[:, 2:] - boxes[:, :2]).mean(dim=0)
-
-
-def resized(found: Found, size: Tensor) -> Found:
-    """The same middles, names and scores, with boxes of one size."""
-    middles = (found["boxes"][:, :2] + found["boxes"][:, 2:]) / 2
-    return found | {"boxes": torch.cat([middles - size / 2, middles + size / 2], dim=1)}

@@ -4,6 +4,9 @@ The article says that the model is cut up over the machines; its sample does dat
 one. And it does not even that: it starts rank 0 alone, has no data, and never wraps the model, so that nothing is ever
 exchanged. Mended but for the wrapping, two processes end with two models. Wrapped in DistributedDataParallel they end
 with one, to the bit.
+
+Every other network of these chapters is trained by `training.loop.fit`. Two loops here are meant: the article's own,
+which is the subject, and `plain_loop.means`, by which `fit` on many ranks is measured.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler
 
+from workstation.examples import plain_loop
 from workstation.training import distributed
 from workstation.training.batches import Batches
 from workstation.training.distributed import PeerError
@@ -132,23 +136,9 @@ def train(settings: Settings, hooks: Sequence[Hook] = ()) -> list[float]:
 
 
 def written_out(seed: int) -> list[float]:
-    """The mean loss of each epoch on one process, by no loop but this."""
+    """The mean loss of each epoch on one process, by a loop that knows of no other."""
     seed_everything(seed)
-    model = article_model()
-    batches = Batches(plane(seed), size=BATCH, seed=seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    means = []
-    for epoch in range(EPOCHS):
-        batches.set_epoch(epoch)
-        losses = []
-        for x, y in batches:
-            optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        means.append(sum(losses) / len(losses))
-    return means
+    return plain_loop.means(article_model(), Batches(plane(seed), size=BATCH, seed=seed), EPOCHS)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,37 @@
-"""Is a classifier right, and does it know when it is not?"""
+"""Is a digit classifier right, and does it know when it is not? And which rows may be asked?"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from workstation.examples.datasets import digits, split
+from workstation.training.loop import predict
+from workstation.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Row numbers. No row is in two of them."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+def three_parts(seed: int) -> Parts:
+    classes = digits()[1]
+    known, test = split(classes, 2 / 3, seed)
+    train, validation = split(classes[known], 0.5, seed)
+    return Parts(known[train], known[validation], test)
+
+
+def log_loss(model: nn.Module, rows: Tensor, settings: Settings) -> float:
+    images, classes = digits()
+    return float(F.cross_entropy(predict(model, images[rows], settings=settings), classes[rows]))
 
 
 def confusion_matrix(said: Tensor, classes: Tensor, count: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from workstation.examples import cnn
 from workstation.examples.datasets import DIGITS, digits, split
-from workstation.examples.sample_scores import SampleScores, score
+from workstation.examples.sample_scores import SampleScores, gaussian_pictures, score
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit, predict
 from workstation.training.seed import seed_everything
@@ -143,12 +143,3 @@ def trained_judge(settings: Settings, hooks: Sequence[Hook] = ()) -> nn.Module:
     judge = cnn.convnet(side=8)
     cnn.train(judge, dataclasses.replace(settings, epochs=None), hooks, name="judge")
     return judge
-
-
-def gaussian_pictures(images: Tensor, rows: int, seed: int) -> Tensor:
-    """Pictures with the mean and the covariance of real ones, and nothing else of them: what is easily learnt."""
-    torch.manual_seed(seed)
-    pixels = images.flatten(1).double()
-    covariance = pixels.T.cov() + 1e-6 * torch.eye(pixels.shape[1])
-    normal = torch.distributions.MultivariateNormal(pixels.mean(dim=0), covariance)
-    return normal.sample((rows,)).float().clamp(0, 1).view(-1, *images.shape[1:])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workstation.examples.reviews import BLAME, EMPHASES, PRAISE, THINGS, UNSEEN_THINGS
 
+SOURCE = "remarks of guests in English and Chinese, made from the seed"
 GUESTS, LABELLED, TEST = 3000, 200, 400
 
 

@@ -14,36 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import transformers
-from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase
 
 from workstation.examples import guestbook, hub, tiny_bert
-from workstation.examples.hub import Located, ModelError
+from workstation.examples.bert_classifier import Classifier, load
+from workstation.examples.hub import LARGE, Located, ModelError
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit, predict
 from workstation.training.scores import accuracy
-from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 
-TINY, LARGE = "tiny", "google-bert/bert-base-multilingual-cased"
+TINY = "tiny"
 
-DATA = "remarks of guests in English and Chinese, made from the seed, in place of SST-2 and ChnSentiCorp"
+DATA = f"{guestbook.SOURCE}, in place of SST-2 and ChnSentiCorp"
 PROMISE = (
     "after labels in English alone, 95 % of new remarks in English and in Chinese; "
     "without pre-training, at most 75 % of the Chinese ones"
 )
-
-# A new head is "missing" in every checkpoint, and that is meant.
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -83,47 +71,13 @@ def choose(model: str | None, settings: Settings) -> Located | None:
         return hub.locate(model)
     if settings.device.type == "cpu":
         # 178 million weights: 0.7 GB to fetch, and minutes for what the tiny one does in seconds.
-        print(f"workstation: no GPU, so the BERT is a tiny one; ask for {LARGE} by name", file=sys.stderr)
+        print(f"workstation: no GPU, so a tiny BERT; --data bert-multilingual takes {LARGE}", file=sys.stderr)
         return None
     try:
         return hub.locate(LARGE)
     except ModelError as error:
         print(f"workstation: {error.what}; so the BERT is a tiny one", file=sys.stderr)
         return None
-
-
-class Classifier(nn.Module):
-    """A BERT and a new head on its first place: (rows, length) of piece numbers to logits (rows, 2)."""
-
-    def __init__(self, bert: PreTrainedModel) -> None:
-        super().__init__()
-        self.bert = bert
-
-    def forward(self, pieces: Tensor) -> Tensor:
-        mask = (pieces != self.bert.config.pad_token_id).long()
-        logits: Tensor = self.bert(input_ids=pieces, attention_mask=mask).logits
-        return logits
-
-
-def load(start: Located, settings: Settings, *, pretrained: bool) -> tuple[PreTrainedTokenizerBase, Classifier]:
-    """The tokenizer, and the network with a new head; where it is not `pretrained`, with new weights throughout."""
-    seed_everything(settings.seed)
-    where = {"pretrained_model_name_or_path": start.name, "local_files_only": start.local}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        config = AutoConfig.from_pretrained(**where, num_labels=2)
-        if not pretrained:
-            return tokenizer, Classifier(AutoModelForSequenceClassification.from_config(config))
-        bert = AutoModelForSequenceClassification.from_pretrained(**where, config=config)
-    except (OSError, ValueError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"{start.name} cannot be loaded: {why}",
-            remedy="Name a BERT of the Hub, or a folder `save_pretrained` wrote.",
-        ) from error
-    # What a Chinese word means must not drift away while only English words are being seen.
-    bert.base_model.embeddings.requires_grad_(False)
-    return tokenizer, Classifier(bert)
 
 
 def fine_tune(

@@ -7,6 +7,7 @@ not" is one character before the verb, the past another one after it. And "becau
 
 from __future__ import annotations
 
+import calendar
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ ORDINALS = (
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 HAN = ("", "一", "二", "三", "四", "五", "六", "七", "八", "九")
 COUNTS = frozenset(range(2, 100))
+LEAP_YEAR = 2000  # no sentence names a year, so each day of some year may occur
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def sentences(rows: int, seed: int, counts: Collection[int]) -> list[Sentence]:
 def _sentence(chance: random.Random, count: int) -> Sentence:
     who, who_zh = chance.choice(WHO)
     (now, past, verb_zh), (things, measure, things_zh) = chance.choice(DID), chance.choice(THINGS)
-    month, day = chance.randrange(12), chance.randint(1, 31)
+    month = chance.randrange(12)
+    day = chance.randint(1, calendar.monthrange(LEAP_YEAR, month + 1)[1])
     did, did_zh = chance.choice(
         [(past, f"{verb_zh}了"), (f"did not {now}", f"没{verb_zh}"), (f"will {now}", f"会{verb_zh}")]
     )

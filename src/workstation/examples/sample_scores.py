@@ -74,6 +74,15 @@ def copying(generated: Tensor, train: Tensor, unseen: Tensor) -> float:
     return _nearer(*(_distances(pictures, train).amin(dim=1) for pictures in (generated, unseen)))
 
 
+def gaussian_pictures(images: Tensor, rows: int, seed: int) -> Tensor:
+    """Pictures with the mean and the covariance of real ones, and nothing else of them: what is easily learnt."""
+    torch.manual_seed(seed)
+    pixels = images.flatten(1).double()
+    covariance = pixels.T.cov() + 1e-6 * torch.eye(pixels.shape[1])
+    normal = torch.distributions.MultivariateNormal(pixels.mean(dim=0), covariance)
+    return normal.sample((rows,)).float().clamp(0, 1).view(-1, *images.shape[1:])
+
+
 def _nearer(generated: Tensor, real: Tensor) -> float:
     """How often a distance from `generated` is smaller than one from `real`: the Mann-Whitney statistic."""
     return roc_auc(-torch.cat([generated, real]), torch.cat([torch.ones(len(generated)), torch.zeros(len(real))]))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 RATE, SAMPLES = 8000, 4000  # per second; per sound
+TEST = 480  # sounds, to be heard at each signal-to-noise ratio
 KINDS = ("tone", "rise", "fall", "wobble", "pulses", "hiss")
 
 
@@ -59,6 +60,12 @@ def hear(waves: Tensor, decibels: tuple[float, float], generator: torch.Generato
     heard = waves + torch.randn(waves.shape, generator=generator) * 10 ** (-ratio / 20)
     level = 10 ** (-2 + torch.rand(rows, 1, generator=generator))
     return level * heard / heard.square().mean(dim=1, keepdim=True).sqrt()
+
+
+def unseen(decibels: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Sounds that no seed trains on, heard at one signal-to-noise ratio, and their kinds."""
+    waves, kinds = sounds(TEST, seed=1_000_000 + seed)
+    return hear(waves, (decibels, decibels), torch.Generator().manual_seed(seed)), kinds
 
 
 def to_wav(wave: Tensor) -> bytes:

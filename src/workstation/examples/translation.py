@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workstation.examples import phrasebook, wordpiece
+from workstation.examples.decoding import exact, translate
 from workstation.examples.phrasebook import COUNTS, Sentence
 from workstation.examples.wordpiece import FIRST, LAST, PAD
 from workstation.training.batches import Batches
@@ -101,23 +102,6 @@ class Translator(nn.Module):
         return self.scale * (self.embedding(pieces) + self.places(torch.arange(pieces.shape[1], device=pieces.device)))
 
 
-class Greedy(nn.Module):
-    """The likeliest piece, then the likeliest after that, until the end: (rows, source length) to (rows, length)."""
-
-    def __init__(self, translator: Translator, length: int) -> None:
-        super().__init__()
-        self.translator, self.length = translator, length
-
-    def forward(self, source: Tensor) -> Tensor:
-        memory = self.translator.encode(source)
-        said = source.new_full((len(source), 1), FIRST)
-        for _ in range(self.length):
-            following = self.translator.decode(said, memory, source)[:, -1].argmax(dim=1, keepdim=True)
-            over = (said == LAST).any(dim=1, keepdim=True)
-            said = torch.cat([said, following.masked_fill(over, PAD)], dim=1)
-        return said[:, 1:]
-
-
 def train(
     translator: Translator, source: Tensor, target: Tensor, settings: Settings, hooks: Sequence[Hook] = ()
 ) -> list[float]:
@@ -139,16 +123,6 @@ def loss(logits: Tensor, target: Tensor) -> Tensor:
 def shifted(target: Tensor) -> Tensor:
     """What has been said before each place: the target, one place later, after the mark of the beginning."""
     return F.pad(target, (1, 0), value=FIRST)[:, :-1]
-
-
-def translate(translator: Translator, source: Tensor, settings: Settings) -> Tensor:
-    """Greedily, up to the mark of the end: (rows, LONGEST)."""
-    return predict(Greedy(translator, LONGEST), source, settings=settings)
-
-
-def exact(said: Tensor, target: Tensor) -> Tensor:
-    """Which rows have no mistake at all, from the first piece to the mark of the end: (rows,)."""
-    return (said == F.pad(target, (0, said.shape[1] - target.shape[1]), value=PAD)).all(dim=1)
 
 
 def to_learn_and_to_test(seed: int) -> tuple[list[Sentence], list[Sentence]]:

@@ -17,8 +17,8 @@ from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workstation.examples.datasets import DIGITS, digits, folds, split
-from workstation.examples.evaluation import calibration_error, temperature
+from workstation.examples.datasets import DIGITS, digits, folds
+from workstation.examples.evaluation import calibration_error, log_loss, temperature, three_parts
 from workstation.training.batches import Batches
 from workstation.training.loop import DivergedError, Hook, fit, predict
 from workstation.training.scores import accuracy
@@ -63,15 +63,6 @@ class Result:
         return self.tuned_test <= 0.25 * self.untuned_test and self.tuned_accuracy >= 0.92
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Row numbers. No row is in two of them."""
-
-    train: Tensor
-    validation: Tensor
-    test: Tensor
-
-
 def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
     images, classes = digits()
     parts = three_parts(settings.seed)
@@ -97,13 +88,6 @@ def run(settings: Settings, hooks: Sequence[Hook] = ()) -> Result:
         calibration_error(answers["test"], test),
         calibration_error(softened, test),
     )
-
-
-def three_parts(seed: int) -> Parts:
-    classes = digits()[1]
-    known, test = split(classes, 2 / 3, seed)
-    train, validation = split(classes[known], 0.5, seed)
-    return Parts(known[train], known[validation], test)
 
 
 def samplers(seed: int) -> dict[str, BaseSampler]:
@@ -152,11 +136,6 @@ def train(
     epochs = settings.epochs or 15
     fit(model, batches, F.cross_entropy, optimizer, epochs=epochs, settings=settings, hooks=hooks, name=name)
     return model
-
-
-def log_loss(model: nn.Module, rows: Tensor, settings: Settings) -> float:
-    images, classes = digits()
-    return float(F.cross_entropy(predict(model, images[rows], settings=settings), classes[rows]))
 
 
 def cross_validated(choice: Choice, settings: Settings) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from workstation.examples.cnn import convnet, move
 from workstation.examples.datasets import DIGITS, digits
 from workstation.examples.glyphs import CHARACTERS, SOURCE, printed
+from workstation.examples.pairs import best_threshold, distances, pairs
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit, predict
 from workstation.training.parallel import all_rows
@@ -127,34 +128,3 @@ def contrastive_loss(embeddings: Tensor, identities: Tensor, temperature: float 
 def embed(network: nn.Module, images: Tensor, settings: Settings) -> Tensor:
     """A point on the unit sphere for each picture, (rows, 32)."""
     return F.normalize(predict(network, images, settings=settings))
-
-
-@dataclass(frozen=True)
-class Pairs:
-    left: Tensor  # row numbers, (pairs,)
-    right: Tensor
-    same: Tensor  # whether both rows are of one identity
-
-
-def pairs(identities: Tensor, rows: Tensor, seed: int, most: int = 1000) -> Pairs:
-    """Up to `most` pairs of one identity among `rows`, and as many of two."""
-    left, right = (rows[place] for place in torch.triu_indices(len(rows), len(rows), offset=1))
-    same = identities[left] == identities[right]
-    generator = torch.Generator().manual_seed(seed)
-    kinds = [kind.nonzero().flatten() for kind in (same, ~same)]
-    count = min(most, *(len(kind) for kind in kinds))
-    chosen = torch.cat([kind[torch.randperm(len(kind), generator=generator)[:count]] for kind in kinds])
-    return Pairs(left[chosen], right[chosen], same[chosen])
-
-
-def distances(vectors: Tensor, of: Pairs) -> Tensor:
-    """Euclidean, (pairs,)."""
-    apart: Tensor = torch.linalg.vector_norm(vectors[of.left] - vectors[of.right], dim=1)
-    return apart
-
-
-def best_threshold(distances: Tensor, same: Tensor) -> float:
-    """The distance up to which to say "the same", with the fewest errors on these pairs."""
-    ordered, order = distances.sort()
-    right = same[order].long().cumsum(0) + (~same[order]).sum() - (~same[order]).long().cumsum(0)
-    return float(ordered[right.argmax()])
