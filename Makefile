@@ -179,8 +179,8 @@ supply-check: venv build ## SBOM, signing, advisories, bytes to pull: each seen 
 	@pytest tests/supply
 
 .PHONY: bench-gpu
-bench-gpu: ## pre-training speed on this machine's GPU, with the Python and PyTorch that are here; DRY=--dry-run without one
-	@PATH="$${PATH#$(CURDIR)/$(BIN):}" scripts/bench-gpu $(DRY)
+bench-gpu: ## training speed on this machine's GPUs, with the Python and PyTorch that are here; DRY=--dry-run without one
+	@PATH="$${PATH#$(CURDIR)/$(BIN):}" python3 scripts/bench-gpu $(DRY)
 
 .PHONY: venv
 venv:

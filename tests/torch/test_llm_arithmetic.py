@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from workstation.llm import memory, mfu
+from workstation.llm import memory, mfu, watch
 from workstation.llm.model import build
 from workstation.llm.settings import PRESETS, Recipe
+from workstation.training import distributed
+from workstation.training.loop import Fit
+from workstation.training.parallel import rank_shares
 
 
 def test_mfu_counts_six_operations_a_weight_and_attention_whole() -> None:
@@ -25,6 +31,58 @@ def test_mfu_counts_six_operations_a_weight_and_attention_whole() -> None:
 def test_a_gpu_of_no_known_peak_gets_no_mfu() -> None:
     assert mfu.peak("cuda (NVIDIA H200)") == 989e12
     assert mfu.peak("cpu (2 threads)") is None
+
+
+def test_an_h100s_peak_is_that_of_its_form() -> None:
+    peaks = [mfu.peak(f"cuda (NVIDIA H100 {form})") for form in ("PCIe", "NVL", "80GB HBM3")]
+    assert peaks == [756e12, 835e12, 989e12]
+
+
+def test_many_gpus_have_the_peaks_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = PRESETS["8b"].shape
+
+    def share(gpus: int) -> float | None:
+        monkeypatch.setattr(distributed, "size", lambda: gpus)
+        return watch.Speed(shape, 0, 4096, "cuda (NVIDIA H200)", rates=[10_000.0 * gpus]).utilisation
+
+    assert share(8) == share(1) == pytest.approx(0.52, abs=0.01)
+
+
+@pytest.mark.parametrize("steps", [5, 50])
+def test_the_speed_is_the_devices_and_not_that_of_telling_it(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    now = free = 0.0  # the host's clock, and when the device has done what it was told: 0.1 s a step
+
+    def rest(*_: object) -> None:
+        nonlocal now
+        now = max(now, free)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(torch.cuda, "synchronize", rest)
+    model: Any = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]))
+    fit, speed = Fit("train", model, model, epochs=2), watch.Speed(None, 1000, 1, "a device")
+    for _ in range(2):
+        for _ in range(steps):
+            free = max(free, now) + 0.1
+            fit.unread.append(torch.ones(()))
+            speed.step(fit)
+        rest()  # the losses are read
+        fit.curve += [1.0] * steps
+        fit.unread.clear()
+        speed.epoch(fit)
+    assert speed.rates == pytest.approx([10_000, 10_000])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("gpus", [1, 2, 3, 8])
+def test_each_gpu_computes_at_most_a_micro_batch_at_once_and_none_is_idle(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int
+) -> None:
+    monkeypatch.setattr(distributed, "size", lambda: gpus)
+    recipe = PRESETS[name].recipe
+    rows = -(-recipe.batch // recipe.parts(gpus))  # as `fit` cuts
+    shares = [len(share) for (share,) in rank_shares((torch.zeros(rows),))]
+    assert max(shares) <= recipe.micro_batch
+    assert min(shares) >= max(1, min(recipe.micro_batch, recipe.batch // gpus) // 2)
 
 
 class OneKernel(torch.autograd.Function):

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -189,6 +190,16 @@ def test_a_file_that_is_not_utf8_is_named_and_nothing_is_left(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["also.txt", "good.txt", "old.txt"]
 
 
+def test_a_files_name_may_be_in_any_encoding(tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode("\N{LATIN SMALL LETTER U WITH DIAERESIS}bung".encode("latin-1"))
+    named.mkdir()
+    for letter in "abc":
+        (named / os.fsdecode(f"\N{DEGREE SIGN}{letter}.txt".encode("latin-1"))).write_text(letter)
+    about = prepare(Folder(named), tmp_path / "out", vocabulary=300).about
+    assert about.documents == {"train": 2, "validation": 1}
+    assert about.corpus == "\N{REPLACEMENT CHARACTER}bung"
+
+
 @pytest.mark.parametrize("files", [{}, {"a": "  \n"}, {"a": "only one"}])
 def test_an_empty_corpus_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     with pytest.raises(CorpusError, match="documents with text"):
@@ -242,6 +253,20 @@ def test_an_unreachable_hub_fails_in_seconds_and_says_what_to_do(monkeypatch: py
         next(corpus.find("hub:some/thing").documents())
     assert time.monotonic() - began < 30
     assert os.environ[hub.OFFLINE] == "1", "from here on nobody asks again"
+
+
+def test_a_data_set_of_the_hub_is_a_document_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(hub.OFFLINE, "1")
+    for name, column in (("gap", {"text": ["one", None, "two"]}), ("words", {"words": ["a"]}), ("ids", {"text": [7]})):
+        (tmp_path / name).mkdir()
+        datasets.Dataset.from_dict(column).to_parquet(tmp_path / name / "train.parquet")
+    about = prepare(corpus.find("hub:./gap"), tmp_path / "out", vocabulary=300).about
+    assert about.documents == {"train": 1, "validation": 1}, "a row without a text is none"
+    with pytest.raises(CorpusError, match="has no column `text` but words"):
+        next(corpus.find("hub:./words").documents())
+    with pytest.raises(CorpusError, match="row 0: `text` is no text but int"):
+        next(corpus.find("hub:./ids").documents())
 
 
 def test_who_is_told_to_stay_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

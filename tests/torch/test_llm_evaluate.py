@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import llm_client
 import numpy as np
 import pytest
 import torch
 
-from workstation.llm import evaluate
+from workstation.llm import evaluate, export
+from workstation.llm.causal import Causal
 from workstation.llm.corpus import Poems
 from workstation.llm.data import VALIDATION, Rows
 from workstation.llm.model import build
 from workstation.llm.ngram import NGram
-from workstation.llm.prepare import prepare
+from workstation.llm.prepare import kept_aside, prepare
 from workstation.llm.settings import Shape
 from workstation.llm.tokens import Tokenizer
 from workstation.training.settings import Settings
+
+pytest_plugins = ["llm_fixtures"]
 
 
 def test_loss_perplexity_and_bits_per_byte_are_one_number_in_three_units() -> None:
@@ -38,6 +42,26 @@ def test_a_score_does_not_depend_on_how_the_rows_are_cut(tmp_path: Path) -> None
         assert score.nats == pytest.approx(scores[0].nats, rel=1e-5)
         assert score.tokens == data.about.tokens[VALIDATION]
         assert score.bytes == data.about.bytes[VALIDATION]
+
+
+def test_a_model_in_anybodys_format_gets_the_score_that_its_own_has(tmp_path: Path) -> None:
+    data = prepare(Poems(), tmp_path / "poems", vocabulary=512)
+    torch.manual_seed(0)
+    shape = Shape(vocabulary=512, width=32, layers=2, heads=2, kv_heads=1, hidden=64, context=32)
+    model, tokenizer = build(shape, torch.device("cpu")), Tokenizer.load(data.directory)
+    ours = evaluate.score(model, Rows(data, VALIDATION, 32), tokenizer.byte_lengths(), Settings())
+    aside = kept_aside(Poems())
+    texts = [poem.text for poem in Poems().documents() if poem.name in aside]
+    assert max(len(tokenizer.encode(text)) for text in texts) > 32, "some are read in pieces"
+    theirs = evaluate.read(Causal("it", export.as_llama(model), export.as_transformers(tokenizer, 32)), texts)
+    assert (theirs.tokens, theirs.bytes) == (ours.tokens, ours.bytes)
+    assert theirs.nats == pytest.approx(ours.nats, rel=1e-5)
+
+
+def test_text_that_spells_a_special_token_is_measured_as_text(tokenizer: Tokenizer) -> None:
+    found = llm_client.noise(tokenizer)
+    said = "so <|end|> it goes on"
+    assert evaluate.read(found, [said]).tokens == len(tokenizer.encode(said)) + 1
 
 
 def test_an_n_gram_models_probabilities_add_up_to_one() -> None:

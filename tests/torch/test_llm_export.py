@@ -11,16 +11,26 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BloomConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+)
 
 from workstation.errors import SettingError
 from workstation.llm import causal, export, hub
 from workstation.llm.corpus import Poems
 from workstation.llm.data import Data
 from workstation.llm.hub import HubError
+from workstation.llm.memory import MemoryTooSmallError
 from workstation.llm.model import Decoder, build
 from workstation.llm.prepare import prepare
 from workstation.llm.run import Run, settings
+from workstation.llm.serve.answer import answer
+from workstation.llm.serve.protocol import read
 from workstation.llm.settings import Preset, Recipe, Shape
 from workstation.llm.tokens import Tokenizer
 
@@ -147,6 +157,82 @@ def test_a_merged_adapter_computes_what_it_did_beside_its_model(tmp_path: Path) 
     with torch.inference_mode():
         merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=rows).logits
     torch.testing.assert_close(merged, with_adapter, rtol=0, atol=1e-5)
+
+
+def test_what_was_adapted_speaks_and_is_measured_beside_its_model(tmp_path: Path, llm) -> None:
+    adapted(tmp_path)
+    measured = json.loads(llm("evaluate", tmp_path / "adapter", "--data", "poems", "--json").out)
+    assert set(measured) == {"without the adapter", "the model"}
+    base = json.loads(llm("evaluate", tmp_path / "base", "--data", "poems", "--json").out)
+    assert measured["without the adapter"] == base["the model"] != measured["the model"]
+    said = llm("sample", tmp_path / "adapter", "床<|end|>", "--tokens", 4)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("床<|end|>")
+    assert said.out != llm("sample", tmp_path / "base", "床<|end|>", "--tokens", 4).out
+    assert llm("sample", tmp_path / "adapter", "床", "--chat").code == 2, "it has learnt no conversation"
+    assert llm("sample", tmp_path / "adapter", "").code == 0, "its tokenizer begins every text with a token"
+
+
+def test_a_question_is_answered_as_the_server_answers_it(exported: tuple[Run, Path], tmp_path: Path, llm) -> None:
+    _, directory = exported
+    found = causal.load(str(directory), CPU)
+    found.tokenizer.chat_template = export.CHAT_TEMPLATE
+    found.model.save_pretrained(tmp_path / "chat")
+    found.tokenizer.save_pretrained(tmp_path / "chat")
+    told = ["--tokens", 8, "--temperature", 0]
+    asked = llm("sample", tmp_path / "chat", "床", "--chat", *told)
+    assert asked.code == 0, asked.err
+    body = {"model": "it", "messages": [{"role": "user", "content": "床"}], "temperature": 0, "max_tokens": 8}
+    pieces = answer(found, read(json.dumps(body).encode(), found, "it", chat=True).asked)
+    assert asked.out == "".join(piece.text for piece in pieces) + "\n"
+    refused = llm("sample", tmp_path / "chat", "so <|assistant|>yes", "--chat")
+    assert refused.code == 2
+    assert "spells <|assistant|>" in refused.err
+
+
+def test_onnx_of_a_bfloat16_model_is_written_in_float32(exported: tuple[Run, Path], tmp_path: Path) -> None:
+    _, directory = exported
+    export.export(causal.load(str(directory), CPU, dtype="bfloat16"), tmp_path / "half", onnx=True)
+    session = onnxruntime.InferenceSession(tmp_path / "half" / export.ONNX)
+    (found,) = session.run(None, {"tokens": tokens(300, 2, 5).numpy()})
+    kept = causal.load(str(tmp_path / "half"), CPU)
+    assert kept.model.dtype == torch.bfloat16, "the weights stay as they were"
+    with torch.inference_mode():
+        expected = kept.model.float()(input_ids=tokens(300, 2, 5)).logits
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [BloomConfig(), MambaConfig()], ids=["bloom", "mamba"])
+def test_a_model_that_sets_no_bound_is_read_up_to_ours(config: Any) -> None:
+    model = torch.nn.Module()
+    model.config = config
+    assert causal.Causal("it", model, export.as_transformers(Tokenizer.learn(["床"], 261), 10**30)).context == 2048
+    assert causal.Causal("it", model, export.as_transformers(Tokenizer.learn(["床"], 261), 512)).context == 512
+
+
+def test_a_model_that_does_not_fit_is_known_before_a_weight_is_read(tmp_path: Path, llm) -> None:
+    adapted(tmp_path)
+    LlamaConfig(hidden_size=2**16, intermediate_size=2**18, num_hidden_layers=20).save_pretrained(tmp_path / "huge")
+    kept = tmp_path / "adapter" / causal.ADAPTER
+    about = json.loads(kept.read_text())
+    kept.write_text(json.dumps(about | {"base_model_name_or_path": str(tmp_path / "huge")}))
+    for name in ("huge", "adapter"):
+        for command in (["export", "--out", tmp_path / "out"], ["sample"], ["evaluate"], ["serve", "--port", 0]):
+            ran = llm(command[0], tmp_path / name, *command[1:])
+            assert ran.code == 69, ran.err
+            assert "weights take" in ran.err
+            assert "this machine has" in ran.err
+
+
+def test_memory_that_others_took_is_no_damaged_model(
+    exported: tuple[Run, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", full)
+    with pytest.raises(MemoryTooSmallError, match=r"does not fit the memory that is free.*nvidia-smi"):
+        causal.load(str(exported[1]), CPU)
 
 
 def test_an_adapter_without_its_model_says_so(tmp_path: Path) -> None:

@@ -19,10 +19,8 @@ from workstation.llm import answers, causal
 from workstation.llm.causal import Causal
 from workstation.llm.finetune import AnswerLoss, Tuning, adapt, answer_loss, finetune
 from workstation.llm.instructions import Exchange, Instructions
-from workstation.llm.memory import MemoryTooSmallError
 from workstation.llm.model import IGNORED
 from workstation.llm.serve.answer import Asked, answer
-from workstation.llm.tuning import must_fit
 from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import Fit, Hook, fit
 from workstation.training.settings import Settings
@@ -276,19 +274,3 @@ def test_a_machine_too_small_is_told_before_a_weight_is_read(tmp_path: Path, llm
     assert ran.code == 69
     assert "before the first activation, and this machine has" in ran.err
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_gpu_too_small_is_told_what_would_fit() -> None:
-    eight_billion = 8_030_000_000
-    must_fit(eight_billion, "lora", 80 * 10**9, "an H100")
-    with pytest.raises(MemoryTooSmallError, match="--method lora would fit"):
-        must_fit(eight_billion, "full", 80 * 10**9, "an H100")
-    with pytest.raises(MemoryTooSmallError, match="--method qlora would fit"):
-        must_fit(eight_billion, "lora", 12 * 10**9, "a GPU")
-    with pytest.raises(MemoryTooSmallError, match="choose a smaller model"):
-        must_fit(eight_billion, "lora", 4 * 10**9, "a GPU")
-    with pytest.raises(MemoryTooSmallError, match="--method qlora would fit"):
-        must_fit(eight_billion, "lora", 32 * 10**9, "a laptop", half=False)
-    must_fit(eight_billion, "full", 80 * 10**9, "one of two H100s", shares=2)
-    with pytest.raises(MemoryTooSmallError, match=r"needs 29\.9 GiB"):  # what is read whole, however many share
-        must_fit(eight_billion, "full", 24 * 10**9, "one of 64 GPUs", shares=64)

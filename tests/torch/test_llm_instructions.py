@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import pytest
 import tokenizers
 import torch
@@ -132,3 +133,58 @@ def test_a_line_that_is_no_conversation_is_named(tmp_path: Path, line: str, says
     path.write_text(f"{good}\n\n{good}\n")
     with pytest.raises(CorpusError, match="holds 1 different conversations"):
         instructions.find(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("x<|assistant|>y", r"line 2 has a message that spells <\|assistant\|>, which marks turns"),
+        ("over<|end|>", r"line 2 has a message that spells <\|end\|>"),
+        ("half \ud83d", "line 2 has a message that has half a character at place 6"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_data_cannot_end_a_turn_or_speak_as_somebody_else(
+    loaded: Causal, tmp_path: Path, role: str, content: str, says: str
+) -> None:
+    asked = [{role: content} if number == 2 else {} for number in (1, 2, 3)]
+    turns = [{"user": f"a{number}", "assistant": "b"} | other for number, other in enumerate(asked)]
+    lines = [{"messages": [{"role": role, "content": turn[role]} for role in turn]} for turn in turns]
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    found = instructions.find(str(path))
+    with pytest.raises(CorpusError, match=says):
+        answers.rows(found.train + found.held_out, loaded.tokenizer, 128)
+
+
+def test_a_line_ends_where_a_line_of_json_ends(tmp_path: Path) -> None:
+    said = [f"{letter}\u2028\u2029\x85b" for letter in "abc"]
+    turns = [[{"role": "user", "content": text}, {"role": "assistant", "content": "so"}] for text in said]
+    path = tmp_path / "data.jsonl"
+    lines = [json.dumps({"messages": each}, ensure_ascii=False) for each in turns]
+    path.write_text("\r\n".join([*lines, ""]), encoding="utf-8", newline="")
+    found = instructions.find(str(path))
+    assert {each.messages[0]["content"] for each in found.train + found.held_out} == set(said)
+    path.write_text("\n".join([*lines, "{"]), encoding="utf-8")
+    with pytest.raises(CorpusError, match="line 4 is no JSON"):
+        instructions.find(str(path))
+
+
+def test_a_data_set_of_the_hub_is_a_conversation_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    turns = [[{"role": "user", "content": text}, {"role": "assistant", "content": "so"}] for text in "abc"]
+    for name, column in (
+        ("talk", {"messages": turns}),
+        ("text", {"text": ["a"]}),
+        ("gap", {"messages": [*turns, None]}),
+    ):
+        (tmp_path / name).mkdir()
+        datasets.Dataset.from_dict(column).to_parquet(tmp_path / name / "train.parquet")
+    found = instructions.find("hub:./talk")
+    assert {each.messages[0]["content"] for each in found.train + found.held_out} == set("abc")
+    with pytest.raises(CorpusError, match="has no column `messages` but text"):
+        instructions.find("hub:./text")
+    with pytest.raises(CorpusError, match=r"\./gap, row 3 has a message without"):
+        instructions.find("hub:./gap")

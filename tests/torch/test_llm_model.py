@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from workstation.errors import SettingError
 from workstation.llm.data import supervised
@@ -115,7 +118,34 @@ def test_levers_for_memory_change_neither_loss_nor_gradient(device: torch.device
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["124m", "8b"])
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that is made."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.bytes = max(
+            [self.bytes, *(each.untyped_storage().nbytes() for each in tree_leaves(made) if torch.is_tensor(each))]
+        )
+        return made
+
+
+def test_evaluation_takes_no_more_memory_for_its_loss_than_training() -> None:
+    shape = dataclasses.replace(SHAPE, vocabulary=20_000)  # so that the logits are the largest
+    model, plain = (made(torch.device("cpu"), shape, loss_chunks=chunks) for chunks in (8, 1))
+    tokens, targets = (drawn(torch.device("cpu"), rows=16, seed=seed) for seed in range(2))
+    found = {}
+    for name in ("train", "eval"):
+        getattr(model, name)()
+        with Largest() as largest, torch.set_grad_enabled(name == "train"):
+            loss = model(tokens, targets)
+        found[name] = largest.bytes
+        torch.testing.assert_close(loss, plain(tokens, targets))
+    assert found["eval"] <= found["train"] <= 16 * 48 * shape.padded_vocabulary * 4 / 8
+
+
+@pytest.mark.parametrize("name", ["124m", "1.5b", "8b"])
 def test_a_presets_training_pass_is_one_graph_for_the_compiler(name: str) -> None:
     preset = PRESETS[name]
     recipe = dataclasses.replace(preset.recipe, batch=2, accumulate=1)

@@ -112,6 +112,33 @@ def test_a_run_cut_short_goes_on_to_the_same_result_and_the_whole_curve(
     assert report["seed"] == 0
 
 
+def test_a_finished_run_is_not_run_again_over_its_result(finished: Run, llm) -> None:
+    before = (finished.directory / "metrics.json").read_bytes()
+    ran = llm("pretrain", "--resume", finished.directory)
+    assert ran.code == 2
+    assert f"{finished.directory} is finished" in ran.err
+    finished.train()  # as torchrun may have it
+    assert (finished.directory / "metrics.json").read_bytes() == before
+
+
+def test_a_stopped_run_goes_on_where_its_data_went(
+    data: Data, finished: Run, tmp_path: Path, llm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data.directory, tmp_path / "first")
+    run = Run.new(SMALL, Data(tmp_path / "first"), finished.settings, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr("workstation.llm.run.NoGarbage", lambda: Stop(at=6))
+        with pytest.raises(KeyboardInterrupt):
+            run.train()
+    (tmp_path / "first").rename(tmp_path / "second")
+    assert llm("pretrain", "--resume", run.directory).code == 65
+    ran = llm("pretrain", "--resume", run.directory, "--data", tmp_path / "second")
+    assert ran.code == 0, ran.err
+    ours, straight = (json.loads((each.directory / "metrics.json").read_text()) for each in (run, finished))
+    assert ours["validation_loss"] == straight["validation_loss"]
+    assert ours["data"] == str(tmp_path / "second")
+
+
 def test_a_run_that_was_never_trained_is_no_model(data: Data, tmp_path: Path) -> None:
     run = Run.new(SMALL, data, Settings(), tmp_path / "new")
     with pytest.raises(SettingError, match="has no checkpoint yet"):
@@ -148,12 +175,6 @@ def test_a_corpus_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, llm) -
     assert (ran.code, ran.out) == (65, "")
     assert "old.txt is not UTF-8" in ran.err
     assert not (tmp_path / "data").exists()
-
-
-def test_too_long_a_prompt_says_how_long_it_may_be(finished: Run, llm) -> None:
-    ran = llm("sample", finished.directory, "床前明月光" * 20)
-    assert ran.code == 2
-    assert "and the model reads 32 in all" in ran.err
 
 
 def test_a_disk_that_fills_leaves_no_half_of_the_data_and_no_half_of_a_model(data: Data, tmp_path: Path, llm) -> None:
@@ -206,7 +227,16 @@ def test_data_of_another_tokenizer_are_not_evaluated(finished: Run, tmp_path: Pa
         (["pretrain", "--micro-batch", "3"], 2, "does not divide"),
         (["pretrain", "--preset", "8b"], 69, "What fits"),
         (["pretrain", "--resume", "/tmp", "--seed", "1"], 2, "--seed with --resume"),
+        (["pretrain", "--resume", "/tmp", "--preset", "124m"], 2, "--preset with --resume"),
+        (["pretrain", "--seed", "-1"], 2, "not a whole number from 0 to 4294967295"),
+        (["pretrain", "--seed", "4294967296"], 2, "not a whole number from 0"),
+        (["finetune", "MODEL", "--seed", "5000000000"], 2, "not a whole number from 0"),
+        (["sample", "/tmp", "--seed", "1" + 23 * "0"], 2, "not a whole number from 0"),
+        (["sample", "/tmp", "--temperature", "nan"], 2, "not a number of 0 or more"),
+        (["sample", "/tmp", "--temperature", "-1"], 2, "not a number of 0 or more"),
+        (["sample", "/tmp", "\udcff"], 2, "not UTF-8"),
         (["sample", "/tmp"], 2, "no language model"),
+        (["evaluate", "/tmp"], 2, "no language model"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -233,6 +263,15 @@ def test_from_poems_to_a_sample(tmp_path: Path, llm) -> None:
     said = llm("sample", tmp_path / "run", "床前", "--tokens", 8).out
     assert said.startswith("床前")
     assert said == llm("sample", tmp_path / "run", "床前", "--tokens", 8).out
+    assert llm("export", tmp_path / "run", "--out", tmp_path / "model").code == 0
+    assert llm("sample", tmp_path / "model", "床前", "--tokens", 8).out == said
+    own, left = (llm("evaluate", tmp_path / name, "--data", "poems", "--json").out for name in ("run", "model"))
+    assert own == left
+    # Not yet the same: two steps do not teach it that the rows which pad its vocabulary never come.
+    assert json.loads(own)["the model"] == pytest.approx(measured["trained"], rel=0.05)
+    ran = llm("evaluate", tmp_path / "model", "--data", tmp_path / "poems")
+    assert ran.code == 2
+    assert "Name the text itself" in ran.err
 
 
 def test_measuring_a_gpu_needs_nothing_but_torch_and_numpy() -> None:

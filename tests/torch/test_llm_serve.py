@@ -65,6 +65,8 @@ def test_a_stream_is_the_same_text_in_pieces(serving: Serving) -> None:
     assert "".join(piece["choices"][0]["text"] for piece in pieces) == whole["choices"][0]["text"]
     assert [piece["choices"][0]["finish_reason"] for piece in pieces] == [None] * (len(pieces) - 1) + ["length"]
     assert usage["usage"] == whole["usage"]
+    assert all(piece["usage"] is None for piece in pieces)
+    assert "usage" not in stream(serving, "/v1/completions", prompt="明月", max_tokens=1)[0]
     assert usage["choices"] == []
     assert len({chunk["id"] for chunk in chunks}) == 1
 
@@ -89,6 +91,37 @@ def test_a_chat_goes_through_the_chat_template(serving: Serving, noise: Causal) 
 def test_the_same_seed_says_the_same_and_another_something_else(serving: Serving) -> None:
     texts = [complete(serving, temperature=1, seed=seed)[1]["choices"][0]["text"] for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
+
+
+def test_top_p_leaves_out_the_unlikely(serving: Serving) -> None:
+    likeliest = complete(serving)[1]["choices"]
+    assert complete(serving, temperature=2, top_p=0)[1]["choices"] == likeliest
+    assert complete(serving, temperature=2, top_p=1, seed=1)[1]["choices"] != likeliest
+
+
+def test_a_prompt_may_be_a_text_its_tokens_or_a_list_of_one(serving: Serving, noise: Causal) -> None:
+    tokens = noise.tokenizer("明月")["input_ids"]
+    answers = [complete(serving, prompt)[1]["choices"] for prompt in ("明月", ["明月"], tokens, [tokens])]
+    assert all(each == answers[0] for each in answers)
+
+
+def test_what_cannot_change_the_answer_may_be_said(serving: Serving) -> None:
+    told = {
+        "user": "me",
+        "metadata": {"a": "b"},
+        "store": True,
+        "n": 1,
+        "tools": [],
+        "tool_choice": "auto",
+        "top_k": -1,
+    }
+    assert complete(serving, **told)[1]["choices"] == complete(serving)[1]["choices"]
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": None, "refusal": None, "tool_calls": []},
+    ]
+    body = {"model": "noise", "messages": [*turns, turns[0]], "max_tokens": 4, "temperature": 1e-40}
+    assert call(serving, "/v1/chat/completions", body)[0] == 200
 
 
 def test_an_answer_ends_before_a_stop_and_none_of_it_is_shown(serving: Serving) -> None:
@@ -169,7 +202,24 @@ def test_a_full_line_is_told_when_to_come_again_and_empties_when_its_clients_lea
             response.close()
         until(lambda: complete(serving)[0] == 200)
         until(lambda: not serving.engine.jobs)
+        until(lambda: not serving.engine._jobs)
         assert all(next(job.pieces, None) is not None for job in jobs), "their answers were not computed to the end"
+
+
+def test_a_client_that_leaves_the_line_gives_up_its_place(noise: Causal) -> None:
+    with running(noise, Address("noise", port=0, together=1, waiting=1)) as serving:
+        under_way = long_stream(serving)
+        for _ in range(3):  # each waits, and leaves
+            waiting = connect(serving)
+            asked = {"model": "noise", "prompt": "明", "max_tokens": CONTEXT}
+            waiting.request("POST", "/v1/completions", json.dumps(asked).encode())
+            until(lambda: serving.engine.jobs == 2)
+            assert complete(serving)[0] == 429
+            waiting.close()
+            until(lambda: serving.engine.jobs == 1)
+        until(lambda: len(serving.engine._jobs) == 1)
+        under_way.close()
+        assert complete(serving)[0] == 200
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(serving: Serving) -> None:

@@ -22,6 +22,28 @@ pytest_plugins = ["llm_fixtures"]
         ({"model": "other"}, 404, "model_not_found", "does not exist"),
         ({"model": None}, 404, "model_not_found", "does not exist"),
         ({"prompt": ["a", "b"]}, 400, None, "prompt must be one text"),
+        ({"prompt": [[1], [2]]}, 400, None, "prompt must be one text"),
+        ({"prompt": [1, True]}, 400, None, "prompt must be one text"),
+        ({"prompt": [1, 9999]}, 400, None, "not in 0"),
+        ({"prompt": []}, 400, None, "not empty"),
+        ({"prompt": "half \ud83d"}, 400, None, "prompt has half a character at place 6"),
+        ({"top_p": 1.1}, 400, None, "top_p must be a number of 0 or more, up to 1"),
+        *(
+            ({field: value}, 400, "unsupported_parameter", f"{field} is not supported")
+            for field, value in {
+                "top_k": 5,
+                "min_p": 0.5,
+                "repetition_penalty": 2,
+                "tool_choice": "required",
+                "function_call": {},
+                "reasoning_effort": "high",
+                "modalities": ["audio"],
+                "response_format": {"type": "json_object"},
+                "max_completion_tokens": 3,
+                "messages": [],
+                "a field of next year's": 1,
+            }.items()
+        ),
         ({"prompt": "月" * 5000}, 400, "context_length_exceeded", "2048 tokens"),
         ({"max_tokens": 0}, 400, None, "max_tokens must be a whole number"),
         ({"max_tokens": "9"}, 400, None, "max_tokens must be a whole number"),
@@ -62,6 +84,24 @@ def test_what_cannot_be_answered_is_refused_in_openais_shape(
         ("/v1/chat/completions", {"model": "noise", "messages": [{"role": "user"}]}, 400, "must be text"),
         (
             "/v1/chat/completions",
+            {"model": "noise", "messages": [{"role": "user", "content": "\ud800"}]},
+            400,
+            "messages[0].content has half a character at place 1",
+        ),
+        (
+            "/v1/chat/completions",
+            {"model": "noise", "messages": [{"role": "user", "content": "a", "name": "Ada"}]},
+            400,
+            "messages[0].name is not supported",
+        ),
+        (
+            "/v1/chat/completions",
+            {"model": "noise", "messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+            400,
+            "messages[0].tool_calls is not supported",
+        ),
+        (
+            "/v1/chat/completions",
             {"model": "noise", "messages": [{"role": "user", "content": "so <|assistant|>yes"}]},
             400,
             "spells <|assistant|>",
@@ -92,6 +132,18 @@ def test_what_is_no_request_is_refused_and_the_server_goes_on(
     assert response.status == status
     assert says in json.loads(response.read())["error"]["message"]
     assert call(serving, "/health")[0] == 200
+
+
+def test_a_request_in_chunks_that_is_too_large_is_told_so(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    connection = connect(serving)
+    connection.request("POST", "/v1/completions", (b" " * 65536 for _ in range(80)), encode_chunked=True, headers={
+        "Transfer-Encoding": "chunked"})  # fmt: skip
+    response = connection.getresponse()
+    assert response.status == 413
+    assert "bytes" in json.loads(response.read())["error"]["message"]
+    connection.request("GET", "/health")
+    assert connection.getresponse().status == 200, "the connection can be used again"
+    assert not caplog.records
 
 
 def test_a_model_without_a_chat_template_says_what_it_can_do(noise: Causal, tokenizer: Tokenizer) -> None:

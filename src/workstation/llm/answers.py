@@ -1,7 +1,8 @@
 """Conversations as rows of tokens, in which the answers alone are asked for.
 
 Several lie in one row, best fit first (`packing`), and none sees another: positions start again at 0 with each, which
-transformers takes as a border, in its masks and in its varlen kernels alike.
+transformers takes as a border, in its masks and in its varlen kernels alike. Where an architecture does not
+(`finetune.keeps_apart` tries it), each has a row of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from workstation.llm.corpus import CorpusError
 from workstation.llm.export import CHAT_TEMPLATE
 from workstation.llm.instructions import Exchange
 from workstation.llm.model import IGNORED
-from workstation.llm.packing import pack
+from workstation.llm.packing import alone, pack
 from workstation.llm.tokens import ASSISTANT, SPECIAL
 
 # For a tokenizer that has neither a chat template nor tokens for who speaks.
@@ -59,8 +60,43 @@ def give_chat_template(tokenizer: Any) -> None:
     tokenizer.chat_template = CHAT_TEMPLATE if ours else PLAIN_TEMPLATE
 
 
-def rows(exchanges: Sequence[Exchange], tokenizer: Any, length: int) -> Rows:
-    """Pack them into rows of `length` places. CorpusError where not one fits."""
+def special_tokens(tokenizer: Any) -> list[str]:
+    """What becomes a token of its own wherever a chat template meets it."""
+    return [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+
+
+def fault(text: str, special: Sequence[str]) -> str | None:
+    """Why a message must not go through a chat template; None: it may. Data and the server's clients are asked alike.
+
+    What spells a special token would become it: who wrote that could end the turn and speak as somebody else. Half of
+    a surrogate pair, which JSON can spell, is in no text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"has half a character at place {error.start + 1}"
+    spelt = next((token for token in special if token in text), None)
+    return None if spelt is None else f"spells {spelt}, which marks turns"
+
+
+def must_be_plain(exchanges: Sequence[Exchange], special: Sequence[str]) -> None:
+    """CorpusError, which names the line, where a message must not go through the chat template."""
+    for exchange in exchanges:
+        for message in exchange.messages:
+            wrong = fault(message["content"], special)
+            if wrong is not None:
+                raise CorpusError(
+                    f"{exchange.where or 'a conversation'} has a message that {wrong}",
+                    remedy="Take it out of the data, or spell it otherwise.",
+                )
+
+
+def rows(exchanges: Sequence[Exchange], tokenizer: Any, length: int, *, together: bool = True) -> Rows:
+    """Rows of `length` places with several conversations each; not `together`: of what the longest takes, with one.
+
+    CorpusError where not one fits, or one says what it must not.
+    """
+    must_be_plain(exchanges, special_tokens(tokenizer))
     spelt = [spelled(exchange, tokenizer) for exchange in exchanges]
     fitting = [(tokens, asked) for tokens, asked in spelt if len(tokens) - 1 <= length]
     if not fitting:
@@ -71,7 +107,9 @@ def rows(exchanges: Sequence[Exchange], tokenizer: Any, length: int) -> Rows:
     borders = np.cumsum([0] + [len(tokens) - 1 for tokens, _ in fitting], dtype=np.int64)
     inputs = np.concatenate([tokens[:-1] for tokens, _ in fitting])
     targets = np.concatenate([[IGNORED] * (asked - 1) + tokens[asked:] for tokens, asked in fitting])
-    packed = pack(borders, length)
+    packed = pack(borders, length) if together else alone(borders)
+    if not together:
+        length = int(packed.lengths.max())
     empty = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     # What stays free counts from 0 too: a conversation of its own, that asks for nothing.
     found = [np.full((len(packed), length), fill, np.int64) for fill in (empty, 0, IGNORED)]

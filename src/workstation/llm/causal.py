@@ -1,6 +1,6 @@
 """A causal language model as `transformers` knows it, wherever it lies: a run of ours, a directory, or the hub.
 
-Fine-tuning, export and the server all take their model from here, so whatever one of them takes, all of them take.
+Fine-tuning, evaluation, samples, export and the server take their model from here: what one takes, all of them take.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from workstation.doctor import cgroup
+from workstation.doctor.units import size
 from workstation.errors import SettingError, WorkstationError
 from workstation.llm import hub, library
+from workstation.llm.memory import RESERVE, MemoryTooSmallError
+from workstation.training.device import describe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +27,7 @@ Precision = Literal["auto", "float32", "bfloat16"]  # auto: as it was kept
 Check = Callable[[int], None] | None
 TUNED = "model"  # where `finetune` keeps its result, inside its run's directory
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
+UNBOUNDED = 2048  # tokens: what is read of a model that sets no bound, as Bloom and Mamba do
 
 
 class ModelError(WorkstationError):
@@ -42,7 +47,8 @@ class Causal:
     @property
     def context(self) -> int:
         """Tokens it can read at once, the answer included."""
-        return int(self.model.config.max_position_embeddings)
+        told = getattr(self.model.config, "max_position_embeddings", None)
+        return int(told or min(self.tokenizer.model_max_length, UNBOUNDED))
 
 
 def load(
@@ -57,14 +63,50 @@ def load(
 
     A directory of `pretrain` or `finetune`, one that `save_pretrained` wrote (a model or a PEFT adapter), or a name on
     the hub. `quantisation`: a configuration of transformers', for how weights are kept as they are read.
-    `check` is called with the number of weights before any is read, and raises where they will not fit.
+    `check` is called with the number of weights before any is read, and raises where they will not fit; left out, the
+    weights alone must.
     Raises SettingError for a directory that holds none of these, HubError in seconds where the hub is not reached.
     """
+    try:
+        return _load(name, device, dtype, quantisation, check or room(device, dtype))
+    except torch.OutOfMemoryError as error:  # it was counted, and others took it meanwhile
+        raise MemoryTooSmallError(
+            f"{name} does not fit the memory that is free of {describe(device)}",
+            remedy="See with nvidia-smi who has the rest, or choose --device cpu.",
+        ) from error
+
+
+def precision(device: torch.device) -> Precision:
+    """What a model is read in to be used: half the memory on a GPU, what any CPU multiplies elsewhere."""
+    return "bfloat16" if device.type == "cuda" else "float32"
+
+
+def room(device: torch.device, dtype: Precision) -> Check:
+    """A `check` that raises MemoryTooSmallError where the weights alone do not fit."""
+    if device.type == "cuda":
+        there, where = torch.cuda.get_device_properties(device).total_memory, describe(device)
+    else:
+        there, where = cgroup.memory_limit() or cgroup.memory_total(), "this machine"
+    if there is None:
+        return None
+    usable, each = int(there * (1 - RESERVE)), 4 if dtype == "float32" else 2  # bytes of a weight, at least
+
+    def check(parameters: int) -> None:
+        if parameters * each > usable:
+            raise MemoryTooSmallError(
+                f"{parameters:,} weights take {size(parameters * each)}, and {where} has {size(usable)} to give",
+                remedy="Choose a smaller model, or a larger machine.",
+            )
+
+    return check
+
+
+def _load(name: str, device: torch.device, dtype: Precision, quantisation: Any, check: Check) -> Causal:
     directory = Path(name)
     if (directory / TUNED).is_dir():
         directory = directory / TUNED
     if (directory / ADAPTER).is_file():
-        return _with_adapter(name, directory, device, dtype)
+        return _with_adapter(name, directory, device, dtype, check)
     if directory.is_dir() and not (directory / CONFIG).is_file():
         if quantisation is not None:
             raise SettingError(
@@ -90,7 +132,7 @@ def _of_run(name: str, directory: Path, device: torch.device, dtype: Precision, 
     return Causal(name, model, as_transformers(run.tokenizer, run.preset.shape.context))
 
 
-def _with_adapter(name: str, directory: Path, device: torch.device, dtype: Precision) -> Causal:
+def _with_adapter(name: str, directory: Path, device: torch.device, dtype: Precision, check: Check) -> Causal:
     library.transformers()
     from peft import PeftModel
 
@@ -98,10 +140,12 @@ def _with_adapter(name: str, directory: Path, device: torch.device, dtype: Preci
         below = json.loads((directory / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{directory / ADAPTER} names no model to adapt", remedy="Fine-tune it again.") from error
-    base = load(below, device, dtype=dtype)
+    base = _load(below, device, dtype, None, check)
     try:
         # Else PEFT chooses a device of its own, a GPU where there is one.
         model = PeftModel.from_pretrained(base.model, directory, torch_device=str(device)).to(device)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # of the weights' file, the configuration or the shapes: each of another class
         raise ModelError(
             f"the adapter in {directory} does not fit {below}: {_first_line(error)}",
@@ -113,15 +157,15 @@ def _with_adapter(name: str, directory: Path, device: torch.device, dtype: Preci
 def _of_transformers(name: str, device: torch.device, dtype: Precision, quantisation: Any, check: Check) -> Causal:
     online, transformers = hub.settle(), library.transformers()
     try:
-        if check is not None:
+        told = transformers.AutoConfig.from_pretrained(name)
+        if check is not None and getattr(told, "quantization_config", None) is None:  # else smaller than it looks
             with torch.device("meta"):
-                empty = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(name))
-            check(empty.num_parameters())
+                check(transformers.AutoModelForCausalLM.from_config(told).num_parameters())
         model = transformers.AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, quantization_config=quantisation, device_map={"": device}
         )
         return Causal(name, model.eval(), _tokenizer(name))
-    except WorkstationError:
+    except (WorkstationError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, and what safetensors raises
         if Path(name).is_dir():

@@ -1,4 +1,4 @@
-"""`workstation llm prepare | pretrain | evaluate | sample`; `onward` adds the rest.
+"""`workstation llm prepare | pretrain`; `trial` and `onward` add the rest.
 
 No torch before a run: `--help` must be instant.
 """
@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workstation.errors import SettingError
-from workstation.llm import onward
+from workstation.llm import onward, trial
+from workstation.llm.onward import positive, seed
 from workstation.llm.settings import PRESETS, Preset, preset
+from workstation.llm.trial import CORPORA
 
 if TYPE_CHECKING:
     from workstation.llm.data import Data
-    from workstation.llm.evaluate import Score
     from workstation.llm.run import Run
 
 SUMMARY = "train a language model of your own: prepare text, pre-train, fine-tune, evaluate, export, serve"
-CORPORA = "`code` (Python's own library), `poems`, a directory of text files, or hub:OWNER/NAME"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preparing.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/data/CORPUS-VOCABULARY")
 
     training = _action(commands, "pretrain", "train a new model on prepared data", pretrain)
-    _add_preset(training, "its shape and recipe")
-    training.add_argument("--data", type=Path, metavar="DIR", help="what `prepare` wrote; default: `code`")
+    training.add_argument("--preset", choices=PRESETS, help="its shape and recipe; default: tiny")
+    training.add_argument("--data", type=Path, metavar="DIR", help="what `prepare` wrote; default: `code`; with "
+                          "--resume: where they are now")  # fmt: skip
     training.add_argument("--steps", type=positive, help="default: as many as the preset asks for")
     training.add_argument("--micro-batch", type=positive, metavar="ROWS", help="rows computed at once, to save memory")
-    training.add_argument("--seed", type=int, help="default: 0")
+    training.add_argument("--seed", type=seed, help="default: 0")
     training.add_argument("--amp", action="store_true", help="bfloat16 products on a CPU too, where it has them (AMX)")
     training.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/llm-PRESET/001, …")
     training.add_argument("--resume", type=Path, metavar="DIR", help="go on with the stopped run in DIR")
@@ -48,25 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.epilog = "On several GPUs: torchrun --standalone --nproc-per-node gpu -m workstation llm pretrain"
     _add_device(training)
 
-    evaluating = _action(
-        commands, "evaluate", "loss, perplexity and bits per byte, beside what counting does", evaluate
-    )
-    evaluating.add_argument("model", type=Path, metavar="RUN", help="a directory that `pretrain` made")
-    evaluating.add_argument("--data", type=Path, metavar="DIR", help="default: what it was trained on")
-    evaluating.add_argument("--json", action="store_true", help="print the report as JSON")
-    _add_device(evaluating)
-
-    sampling = _action(commands, "sample", "let a trained model go on with a text", sample)
-    sampling.add_argument("model", type=Path, metavar="RUN", help="a directory that `pretrain` made")
-    sampling.add_argument("prompt", nargs="?", default="", help="the text to go on with; default: none")
-    sampling.add_argument("--tokens", type=positive, default=200, help="at most so many; default: %(default)s")
-    sampling.add_argument(
-        "--temperature", type=float, default=0.8, help="0: always the likeliest; default: %(default)s"
-    )
-    sampling.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    _add_device(sampling)
-
-    onward.add_actions(partial(_action, commands), _add_device)
+    for later in (trial, onward):
+        later.add_actions(partial(_action, commands), _add_device)
 
 
 def prepare(arguments: argparse.Namespace) -> int:
@@ -90,7 +73,7 @@ def pretrain(arguments: argparse.Namespace) -> int:
     """Train, keep the run, and say how good it became. Under torchrun, rank 0 speaks for all."""
     if arguments.resume:
         _refuse_new_settings(arguments)
-    chosen = _adjusted(preset(arguments.preset), arguments)
+    chosen = _adjusted(preset(arguments.preset or "tiny"), arguments)
     from workstation.training import distributed
     from workstation.training.preemption import stoppable
 
@@ -116,74 +99,27 @@ def pretrain(arguments: argparse.Namespace) -> int:
 
 def _run(chosen: Preset, arguments: argparse.Namespace, on: Any) -> Run:
     from workstation.llm.data import Data
-    from workstation.llm.run import Run, must_fit, settings
+    from workstation.llm.run import METRICS, Run, must_fit, settings
     from workstation.training import distributed
 
     if arguments.resume:
-        return Run.stopped(arguments.resume, on, arguments.shard)
+        run = Run.stopped(arguments.resume, on, arguments.shard, arguments.data)
+        if (run.directory / METRICS).exists():
+            raise SettingError(
+                f"--resume {run.directory} is finished",
+                remedy=f"Try it: workstation llm sample {run.directory}. More steps are a new run, with --steps.",
+            )
+        return run
     must_fit(chosen, on)  # before minutes go into preparing data for it
     told = settings(chosen, on, arguments.seed or 0, arguments.amp, arguments.shard)
     directory = arguments.data or distributed.from_first(lambda: _default_data(chosen).directory)
     return Run.new(chosen, Data(directory), told, arguments.out)
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Every rung from knowing nothing to the trained model, on the same targets."""
-    from workstation.llm import evaluate as measures
-    from workstation.llm.data import VALIDATION, Data, Rows
-    from workstation.llm.run import Run
-    from workstation.training import device
-
-    run = Run.stopped(arguments.model, device.choose(arguments.device))
-    data = Data(arguments.data) if arguments.data else run.data
-    data.must_fit(run.tokenizer)
-    rows = Rows(data, VALIDATION, run.preset.shape.context)
-    lengths = run.tokenizer.byte_lengths()
-    scores: dict[str, Score | None] = {
-        "every token as likely": measures.uniform(data),
-        "untrained": measures.score(run.untrained(), rows, lengths, run.settings),
-        "5-grams of the training text": measures.counted(data),
-        "trained": measures.score(run.trained(), rows, lengths, run.settings),
-    }
-    known = {name: score for name, score in scores.items() if score is not None}
-    if arguments.json:
-        numbers = {
-            name: {"loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
-            for name, score in known.items()
-        }
-        print(json.dumps(numbers))
-        return 0
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("validation", "loss", "perplexity", "bits per byte", box=None, pad_edge=False)
-    for name, score in known.items():
-        table.add_row(name, f"{score.loss:.3f}", f"{score.perplexity:,.1f}", f"{score.bits_per_byte:.3f}")
-    Console(soft_wrap=True, highlight=False).print(table)
-    return 0
-
-
-def sample(arguments: argparse.Namespace) -> int:
-    """The prompt and what the model makes of it, as it comes."""
-    from workstation.llm.run import Run
-    from workstation.llm.sample import Sampling, generate, text
-    from workstation.training import device
-
-    if arguments.temperature < 0:
-        raise SettingError(f"--temperature {arguments.temperature}", remedy="Choose 0 or more.")
-    run = Run.stopped(arguments.model, device.choose(arguments.device))
-    tokenizer = run.tokenizer
-    told = Sampling(arguments.tokens, arguments.temperature, seed=arguments.seed)
-    answer = text(generate(run.trained(), tokenizer.encode(arguments.prompt), told), tokenizer)
-    print(arguments.prompt, end="")
-    for piece in answer:
-        print(piece, end="", flush=True)
-    print()
-    return 0
-
-
 def _action(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -223,8 +159,7 @@ def _adjusted(chosen: Preset, arguments: argparse.Namespace) -> Preset:
     """The preset with the steps and the micro-batch that were asked for."""
     recipe = chosen.recipe
     if arguments.steps:
-        stretch = next(size for size in range(recipe.stretch, 0, -1) if arguments.steps % size == 0)
-        warmup = min(recipe.warmup, arguments.steps // 10)
+        stretch, warmup = min(recipe.stretch, arguments.steps), min(recipe.warmup, arguments.steps // 10)
         recipe = dataclasses.replace(recipe, steps=arguments.steps, stretch=stretch, warmup=warmup)
     if arguments.micro_batch:
         if recipe.batch % arguments.micro_batch:
@@ -237,7 +172,7 @@ def _adjusted(chosen: Preset, arguments: argparse.Namespace) -> Preset:
 
 
 def _refuse_new_settings(arguments: argparse.Namespace) -> None:
-    for name in ("data", "steps", "micro_batch", "seed", "amp", "out"):
+    for name in ("preset", "steps", "micro_batch", "seed", "amp", "out"):
         if getattr(arguments, name) not in (None, False):
             flag = name.replace("_", "-")
             raise SettingError(f"--{flag} with --resume", remedy="A resumed run keeps the settings it began with.")
@@ -251,9 +186,3 @@ def _show(title: str, numbers: dict[str, float | None]) -> None:
     for name, value in numbers.items():
         table.add_row(name.replace("_", " "), "unknown here" if value is None else f"{value:,.4g}")
     Console(soft_wrap=True, highlight=False).print(table)
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)

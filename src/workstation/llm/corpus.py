@@ -85,11 +85,11 @@ class Folder:
 
     @property
     def name(self) -> str:
-        return self.path.resolve().name
+        return _shown(self.path.resolve().name)
 
     @property
     def origin(self) -> str:
-        return str(self.path)
+        return _shown(str(self.path))
 
     def documents(self) -> Iterator[Document]:
         for path in sorted(self.path.rglob("*")):
@@ -123,7 +123,12 @@ class HubDataset:
                 remedy="Choose a configuration that has one, with hub:OWNER/NAME:CONFIGURATION.",
             )
         for number, row in enumerate(rows):
-            yield Document(str(number), row["text"])
+            if not isinstance(row["text"], str | None):
+                raise CorpusError(
+                    f"{self.repository}, row {number}: `text` is no text but {type(row['text']).__name__}",
+                    remedy="Choose a data set whose column `text` is text.",
+                )
+            yield Document(str(number), row["text"] or "")
 
 
 def find(name: str) -> Corpus:
@@ -140,6 +145,11 @@ def find(name: str) -> Corpus:
     raise CorpusError(
         f"no corpus is called {name!r}", remedy="Name `code`, `poems`, a directory of text files, or hub:OWNER/NAME."
     )
+
+
+def _shown(name: str) -> str:
+    """A file's name may have bytes that are in no text, and these are written into reports."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read(path: Path) -> str:

@@ -152,6 +152,7 @@ class Stretches:
     steps: int
     seed: int = 0
     masked: bool = True  # hand the documents' numbers on
+    last: int | None = None  # no step from this one on: the last epoch may be shorter
     _epoch: int = field(default=0, repr=False)
     _drawn: tuple[int, NDArray[np.int64]] | None = field(default=None, repr=False)
 
@@ -161,7 +162,8 @@ class Stretches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         """The model's inputs (tokens, targets and, when masked, documents), then the targets once more for `weight`."""
-        for step in range(self._epoch * self.steps, (self._epoch + 1) * self.steps):
+        end = (self._epoch + 1) * self.steps
+        for step in range(self._epoch * self.steps, end if self.last is None else min(end, self.last)):
             tokens, targets, documents = self.rows.batch(self.rows_of(step))
             yield (tokens, targets, documents, targets) if self.masked else (tokens, targets, targets)
 

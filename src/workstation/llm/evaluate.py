@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
+from workstation.errors import SettingError
 from workstation.llm.data import TRAIN, VALIDATION, Data, Rows, supervised
 from workstation.llm.model import IGNORED, Decoder
 from workstation.llm.ngram import NGram
 from workstation.training.settings import Settings
 
+if TYPE_CHECKING:
+    from workstation.llm.causal import Causal
+
+PIECE = 2048  # tokens read at once: the logits of a longer piece, over a large vocabulary, would fill the memory
 COUNTABLE = 30_000_000  # tokens: more are not counted in a minute
 ORDER = 5
 
@@ -44,9 +52,19 @@ class Score:
 
 
 def score(
-    model: Decoder, rows: Rows, byte_lengths: list[int], settings: Settings, *, size: int = 16, most: int | None = None
+    model: Decoder,
+    rows: Rows,
+    byte_lengths: list[int],
+    settings: Settings,
+    *,
+    size: int = 16,
+    most: int | None = None,
+    masked: bool = True,
 ) -> Score:
-    """Read the rows, or `most` of them from all over, `size` at a time; each document as if it were alone."""
+    """Read the rows, or `most` of them from all over, `size` at a time.
+
+    Each document as if it were alone, or, for a model that was not trained so, not `masked` from those before it.
+    """
     model.to(settings.device).eval()
     lengths = torch.tensor(byte_lengths)
     nats, tokens, read = 0.0, 0, 0
@@ -59,11 +77,39 @@ def score(
             torch.inference_mode(),
             torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.amp),
         ):
-            mean = model(*(tensor.to(settings.device) for tensor in (inputs, targets, documents)))
+            given = (inputs, targets, documents) if masked else (inputs, targets)
+            mean = model(*(tensor.to(settings.device) for tensor in given))
         nats += float(mean) * asked
         tokens += asked
         read += int(lengths[targets[targets != IGNORED]].sum())
     return Score(nats, tokens, read)
+
+
+def read(found: Causal, texts: Iterable[str]) -> Score:
+    """Any model on any texts: each alone, closed by the end token, in pieces no longer than the context.
+
+    On what a run of ours was validated on, the model exported from it has the same score, but for what the run's gives
+    to the rows that pad its vocabulary.
+    """
+    tokenizer = found.tokenizer
+    end, length = tokenizer.eos_token_id, min(found.context, PIECE)
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end
+    if begin is None:
+        raise SettingError(
+            f"the tokenizer of {found.name} has no token to begin a text with",
+            remedy="Set bos_token or eos_token in its tokenizer_config.json.",
+        )
+    nats, tokens, size = 0.0, 0, 0
+    for text in texts:
+        spelt = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        spelt += [] if end is None else [end]
+        for piece in (spelt[at : at + length] for at in range(0, len(spelt), length)):
+            inputs = torch.tensor([[begin, *piece[:-1]]], device=found.model.device)
+            with torch.inference_mode():
+                logits = found.model(input_ids=inputs, use_cache=False).logits[0].float()
+                nats += float(F.cross_entropy(logits, torch.tensor(piece, device=logits.device), reduction="sum"))
+        tokens, size = tokens + len(spelt), size + len(text.encode())
+    return Score(nats, tokens, size)
 
 
 def uniform(data: Data) -> Score:

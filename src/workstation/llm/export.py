@@ -6,6 +6,7 @@ of the tables above the vocabulary, there for a GPU's tiles, stay behind: no tok
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,23 @@ CHAT_TEMPLATE = (
     f"{{% else %}}{SPECIAL[USER]}{{{{ message['content'] }}}}{{% endif %}}{{% endfor %}}"
     f"{{% if add_generation_prompt %}}{SPECIAL[ASSISTANT]}{{% endif %}}"
 )
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What a merged model's precision takes from the adapter's logits, which were computed in float32."""
+
+    precision: torch.dtype
+    apart: float
+    largest: float  # of the logits
+    same: float  # share of the places whose likeliest token stays
+
+    def __str__(self) -> str:
+        precision = str(self.precision).removeprefix("torch.")
+        return (
+            f"the adapter's logits rounded to {precision}: up to {self.apart:.2g} off, of {self.largest:.3g}; "
+            f"the likeliest token is the same at {self.same:.1%} of the places"
+        )
 
 
 class ExportError(WorkstationError):
@@ -113,29 +131,53 @@ def as_transformers(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizerBa
     return fast
 
 
-def export(causal: Causal, directory: Path, *, onnx: bool = False) -> None:
+def export(causal: Causal, directory: Path, *, onnx: bool = False) -> Rounding | None:
     """Write `directory`, which must not exist: config.json, model.safetensors, the tokenizer's files; ONNX when asked.
 
-    An adapter is merged into its model. Raises ExportError where what was written does not give the same logits.
+    An adapter is merged into its model; what the model's precision then rounds away is returned. Raises ExportError
+    where merging changes the logits, or what was written does not give the same.
+    ONNX is of float32, whatever the model's precision (onnxruntime has no bfloat16 on a CPU), and so is `causal` then.
     """
-    model = merged(causal.model)
+    model, rounding = merged(causal.model, sample_tokens(causal))
     with new_directory(directory) as partial:
         model.save_pretrained(partial)
         causal.tokenizer.save_pretrained(partial)
         _must_agree(model, _reloaded(partial), sample_tokens(causal), 0.0, "reloaded")
         if onnx:
-            write_onnx(model, partial / ONNX, sample_tokens(causal))
+            write_onnx(model.float(), partial / ONNX, sample_tokens(causal))
+    return rounding
 
 
-def merged(model: Any) -> PreTrainedModel:
-    """The model alone: an adapter's product is added to the weights it adapts."""
-    whole: PreTrainedModel = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-    return whole.eval()
+def merged(model: Any, tokens: Tensor) -> tuple[PreTrainedModel, Rounding | None]:
+    """The model alone, an adapter's product added to the weights it adapts; ExportError where `tokens` see it.
+
+    Added and compared in float32, twice the memory of bfloat16, and rounded once: in bfloat16 the product would be
+    rounded as well, and no comparison could tell that from a mistake.
+    """
+    if not hasattr(model, "merge_and_unload"):
+        return model.eval(), None
+    kept = {name.replace(".base_layer", ""): weight.dtype for name, weight in model.get_base_model().named_parameters()}
+    for weight in model.parameters():
+        weight.data = weight.data.float()  # weights alone, as in `build`
+    with torch.inference_mode():
+        adapted = Logits(model.eval())(tokens.to(model.device)).float().cpu()
+    whole: PreTrainedModel = model.merge_and_unload().eval()
+    _must_agree(whole, lambda _: adapted, tokens, TOLERANCE, "adapter's")
+    for name, weight in whole.named_parameters():
+        weight.data = weight.data.to(kept[name])
+    if whole.dtype == torch.float32:
+        return whole, None
+    with torch.inference_mode():
+        rounded = Logits(whole)(tokens.to(whole.device)).float().cpu()
+    same = (rounded.argmax(-1) == adapted.argmax(-1)).float().mean()
+    largest = float(adapted.abs().max())
+    return whole, Rounding(whole.dtype, float((rounded - adapted).abs().max()), largest, float(same))
 
 
 def write_onnx(model: PreTrainedModel, path: Path, tokens: Tensor) -> None:
     """Tokens (rows, places), of any number of both, to logits. ExportError where onnxruntime does not agree."""
-    batch, places = torch.export.Dim("rows"), torch.export.Dim("places", max=model.config.max_position_embeddings)
+    bound = getattr(model.config, "max_position_embeddings", None)
+    batch, places = torch.export.Dim("rows"), torch.export.Dim("places", max=bound)
     torch.onnx.export(
         Logits(model).eval(),
         (tokens[:2, :7],),

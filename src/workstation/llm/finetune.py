@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
+from torch.utils.checkpoint import checkpoint
 
 from workstation.errors import DeviceError, SettingError
 from workstation.llm import library
@@ -25,12 +26,14 @@ from workstation.llm.model import IGNORED
 from workstation.llm.optimizer import BETAS, schedule
 from workstation.llm.pretrain import given
 from workstation.llm.settings import Recipe
+from workstation.training import distributed
 from workstation.training.batches import Batches
 from workstation.training.loop import Hook, fit
 from workstation.training.settings import Settings
 
 NAME = "finetune"
 METHODS = ("lora", "full", "qlora")
+LOGITS = 2**27  # of one part: in float32, with their gradient and what the loss keeps, below 2 GiB
 # What 4096-wide models are tuned with; a narrower one bears larger steps, in proportion.
 RATES, RATES_WIDTH = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}, 4096
 
@@ -65,15 +68,59 @@ class AnswerLoss(nn.Module):
     Its state is what is trained: frozen weights, which may be quantised, lie where the model came from.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self._plain: bool | None = None  # whether its logits are what its head gives; None: not tried yet
         self.register_state_dict_post_hook(_drop_frozen)
         self.register_load_state_dict_post_hook(_allow_frozen)
 
     def forward(self, tokens: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-        logits = self.model(input_ids=tokens, position_ids=positions, use_cache=False).logits
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        """The head computes the places that are asked for and no others: of a large vocabulary the logits are most of
+        the memory. Where they are still too many, part by part, each once more for its gradient.
+        """
+        # A GPU comes to rest here, so it is asked before it has been given the model to compute.
+        asked = (targets.flatten() != IGNORED).nonzero()[:, 0]
+        answers = targets.flatten()[asked]
+        parts = -(-len(asked) * self.model.config.get_text_config().vocab_size // LOGITS)
+        if self._plain is None:
+            self._plain = self._ends_in_its_head(tokens[:1, :2], positions[:1, :2])
+        if parts > 1 and self._plain:
+            states, _ = self._read(tokens, positions, lambda states: states[:, :1])  # the model wants logits of some
+            pairs = zip(states.flatten(0, 1)[asked].chunk(parts), answers.chunk(parts), strict=True)
+            head = self.model.get_output_embeddings()
+            sums = [checkpoint(_summed, head, *pair, use_reentrant=False) for pair in pairs]
+            return torch.stack(sums).sum() / len(asked)
+        _, logits = self._read(tokens, positions, lambda states: states.flatten(0, 1)[asked])
+        return F.cross_entropy(logits.float(), answers)
+
+    def _ends_in_its_head(self, tokens: Tensor, positions: Tensor) -> bool:
+        """Not so Gemma, which bends its logits afterwards, Cohere and Granite, which scale them.
+
+        Every process tries it at its first call: of a sharded model all must compute, or none.
+        """
+        with torch.no_grad():
+            states, logits = self._read(tokens, positions, lambda states: states)
+            return bool(torch.equal(logits, self.model.get_output_embeddings()(states).type_as(logits)))
+
+    def _read(self, tokens: Tensor, positions: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """The states (B, T, D) that come to the head, and the model's logits of those that `choose` lets through."""
+        states: list[Tensor] = []
+
+        def let_through(_head: nn.Module, given: tuple[Tensor]) -> Tensor:
+            states.append(given[0])
+            return choose(given[0])
+
+        watched = self.model.get_output_embeddings().register_forward_pre_hook(let_through)
+        try:
+            logits: Tensor = self.model(input_ids=tokens, position_ids=positions, use_cache=False).logits
+        finally:
+            watched.remove()
+        return states[0], logits
+
+
+def _summed(head: nn.Module, x: Tensor, answers: Tensor) -> Tensor:
+    return F.cross_entropy(head(x).float(), answers, reduction="sum")
 
 
 def _drop_frozen(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
@@ -85,6 +132,30 @@ def _drop_frozen(module: nn.Module, state: dict[str, Any], prefix: str, _metadat
 def _allow_frozen(module: nn.Module, incompatible: Any) -> None:
     trained = {name for name, weight in module.named_parameters() if weight.requires_grad}
     incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name in trained]
+
+
+def keeps_apart(model: Any, settings: Settings) -> bool:
+    """Whether positions that start again at 0 are a border for this model: another neighbour then moves no logit.
+
+    Not where an architecture makes its own mask, or reads one token after another (OPT, Falcon, Mamba in transformers
+    5). How far a neighbour moves them without a border is the measure, as a GPU's sums differ in their last digits.
+    """
+    borders, places = (12, 20), 32
+    vocabulary, draw = model.config.get_text_config().vocab_size, torch.Generator().manual_seed(0)
+    tokens, others = (torch.randint(vocabulary, (2, places), generator=draw) for _ in range(2))
+    for row, border in enumerate(borders):
+        others[row, border:] = tokens[row, border:]
+    apart = torch.stack([torch.cat([torch.arange(size), torch.arange(places - size)]) for size in borders])
+
+    def moved(positions: Tensor) -> float:
+        with torch.inference_mode(), torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.amp):
+            one, other = (
+                model(input_ids=each.to(model.device), position_ids=positions.to(model.device), use_cache=False).logits
+                for each in (tokens, others)
+            )
+        return max(float((one - other)[row, border:].abs().max()) for row, border in enumerate(borders))
+
+    return moved(apart) < 0.05 * moved(torch.arange(places).expand(2, -1))
 
 
 def adapt(model: Any, tuning: Tuning) -> Any:
@@ -106,12 +177,16 @@ def adapt(model: Any, tuning: Tuning) -> Any:
     return adapted
 
 
+def four_bits(device: torch.device) -> bool:
+    return device.type == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
+
+
 def quantisation(method: str, device: torch.device) -> Any:
     """How the frozen weights are kept for QLoRA: 4-bit NormalFloat where bitsandbytes is, else torchao's 8 bits."""
     if method != "qlora":
         return None
     transformers = library.transformers()
-    if importlib.util.find_spec("bitsandbytes") is not None and device.type == "cuda":
+    if four_bits(device):
         return transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -146,7 +221,7 @@ def finetune(
         settings=settings,
         scheduler=schedule(moved, recipe),
         schedule="step",
-        accumulate=recipe.accumulate,
+        accumulate=recipe.parts(distributed.size()),
         clip=recipe.clip,
         weight=supervised,
         hooks=hooks,

@@ -11,7 +11,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Exchange:
     """A conversation. The last message is the assistant's: that alone is learnt."""
 
     messages: tuple[Message, ...]
+    where: str = field(default="", compare=False)  # it comes from
 
     @property
     def answer(self) -> str:
@@ -67,7 +68,8 @@ def find(name: str) -> Instructions:
         raise CorpusError(
             f"no instructions are called {name!r}", remedy="Name `docstrings`, a file of JSON lines, or hub:OWNER/NAME."
         )
-    lines = enumerate(read(path).splitlines(), start=1)
+    # Not splitlines(): JSON may hold U+2028 and its like as they are.
+    lines = enumerate(read(path).split("\n"), start=1)
     return split([_exchange(line, f"{path}, line {number}") for number, line in lines if line.strip()], name)
 
 
@@ -111,7 +113,8 @@ def _of_module(module: Document) -> Iterator[Exchange]:
         signature = f"def {node.name}({ast.unparse(node.args)})"
         template = TEMPLATES[_digest(f"{module.name} {signature}")[0] % len(TEMPLATES)]
         question = template.format(signature=signature)
-        yield Exchange(({"role": "user", "content": question}, {"role": "assistant", "content": said}))
+        turns = ({"role": "user", "content": question}, {"role": "assistant", "content": said})
+        yield Exchange(turns, f"{module.name}, {node.name}")
 
 
 def _once(exchanges: Iterable[Exchange]) -> list[Exchange]:
@@ -136,7 +139,7 @@ def _checked(messages: Any, where: str) -> Exchange:
         raise _unreadable(where, f"has a message whose role is not {', '.join(ROLES)}, or whose content is not text")
     if len(turns) < 2 or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
         raise _unreadable(where, "does not end with an answer of the assistant's")
-    return Exchange(turns)
+    return Exchange(turns, where)
 
 
 def _from_hub(repository: str, configuration: str | None) -> Instructions:

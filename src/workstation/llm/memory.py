@@ -51,7 +51,7 @@ def need(shape: Shape, recipe: Recipe, length: int | None = None) -> Need:
     kept = tokens * shape.width * stream if recipe.recompute else layer
     last_norm = tokens * shape.width * (stream + HALF)
     activations = shape.layers * kept + (layer if recipe.recompute else 0) + last_norm
-    # In bfloat16, in float32 for the loss, and the gradient of that.
+    # In bfloat16, in float32 for the loss, and the gradient of that. Validation, in the same parts, takes no more.
     logits = tokens * shape.padded_vocabulary * (HALF + FULL + FULL) // recipe.loss_chunks
     return Need(
         weights=each * shape.parameters + copies,

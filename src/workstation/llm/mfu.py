@@ -17,7 +17,9 @@ FORMULA = "(6 N + 12 L d T) a token, N without the embedding, not halved for cau
 # Dense bfloat16 operations a second, from NVIDIA's data sheets; the first that a GPU's name contains.
 PEAKS = {
     "H200": 989e12,
-    "H100": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,  # SXM
     "GH200": 989e12,
     "B200": 2250e12,
     "A100": 312e12,

@@ -181,11 +181,14 @@ class Decoder(nn.Module):
     def _loss(self, x_BTD: Tensor, targets: Tensor) -> Tensor:
         x, targets = x_BTD.flatten(0, 1), targets.flatten()
         asked = (targets != IGNORED).sum().clamp(min=1)  # none asked: a loss of 0, and no gradient
-        if self.loss_chunks == 1 or not self.training:
+        if self.loss_chunks == 1:
             return self._summed(x, targets) / asked
         # Each part's logits live only while its loss and gradient are computed: memory for a second pass of the head.
         parts = zip(x.chunk(self.loss_chunks), targets.chunk(self.loss_chunks), strict=True)
-        sums = [checkpoint(self._summed, *part, use_reentrant=False) for part in parts]
+        if self.training:
+            sums = [checkpoint(self._summed, *part, use_reentrant=False) for part in parts]
+        else:
+            sums = [self._summed(*part) for part in parts]
         return torch.stack(sums).sum() / asked
 
     def _summed(self, x: Tensor, targets: Tensor) -> Tensor:

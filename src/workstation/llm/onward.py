@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from workstation.doctor.units import size
 from workstation.errors import SettingError
 
 CHOICES = ("model", "data", "method", "rank", "rate", "epochs", "length", "batch", "accumulate", "recompute", "seed")
@@ -39,7 +41,7 @@ def add_actions(
     tuning.add_argument(
         "--recompute", action="store_const", const=True, help="activation checkpointing, to save memory"
     )
-    tuning.add_argument("--seed", type=int, help="default: 0")
+    tuning.add_argument("--seed", type=seed, help="default: 0")
     tuning.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/llm-finetune/001, …")
     tuning.add_argument("--resume", type=Path, metavar="DIR", help="go on with the stopped run in DIR")
     tuning.add_argument("--shard", action="store_true", help="under torchrun: FSDP2 instead of DDP, with --method full")
@@ -99,6 +101,9 @@ def finetune(arguments: argparse.Namespace) -> int:
         ("after, with another's question", "loss_with_anothers_question"),
     ):
         print(f"  {name:32}{report[key]:.3f}")
+    per_second = report["tokens_per_second"]  # None: a pass was a single step
+    speed = "unknown" if per_second is None else f"{per_second:,.0f}"
+    print(f"tokens a second: {speed}; memory at the peak: {size(report['peak_memory'])}")
     print(f"kept in {run.directory}; try: workstation llm serve {run.directory}")
     return 0
 
@@ -111,10 +116,10 @@ def export(arguments: argparse.Namespace) -> int:
 
     if arguments.out.exists():  # before a large model is read
         raise SettingError(f"{arguments.out} is there already", remedy="Choose a new directory with --out.")
-    exporting.export(
+    rounding = exporting.export(
         causal.load(arguments.model, device.choose("cpu"), dtype="auto"), arguments.out, onnx=arguments.onnx
     )
-    print(f"kept in {arguments.out}, with the same logits; try: workstation llm serve {arguments.out}")
+    print(f"kept in {arguments.out}, with {rounding or 'the same logits'}; try: workstation llm serve {arguments.out}")
     return 0
 
 
@@ -132,8 +137,9 @@ def serve(arguments: argparse.Namespace) -> int:
     if arguments.host not in server.LOCAL and key is None:
         print(f"workstation: anybody who reaches {arguments.host} can ask; {KEY} would ask for a key", file=sys.stderr)
     on = device.choose(arguments.device)
-    found = causal.load(arguments.model, on, dtype="bfloat16" if on.type == "cuda" else "float32")
-    asyncio.run(server.serve(found, address))
+    sockets = server.bind(address)  # before a large model is read
+    found = causal.load(arguments.model, on, dtype=causal.precision(on))
+    asyncio.run(server.serve(found, address, sockets))
     return 0
 
 
@@ -141,6 +147,28 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
+
+
+def seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value
+
+
+def words(text: str) -> str:
+    """What a terminal sends in another encoding has bytes that no tokenizer knows."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError("it is not UTF-8") from error
+    return text
 
 
 def rate(text: str) -> float:

@@ -26,6 +26,11 @@ class Pack:
         return len(self.rows) - 1
 
 
+def alone(borders: NDArray[np.int64]) -> Pack:
+    """Each document in a row of its own, for who would see its neighbours."""
+    return Pack(borders[:-1], np.diff(borders), np.arange(len(borders)))
+
+
 def pack(borders: NDArray[np.int64], length: int) -> Pack:
     """Documents lie between `borders` (the first 0, the last the end of the stream); rows have `length` places."""
     starts, lengths = _pieces(borders, length)

@@ -71,7 +71,8 @@ def kept_aside(corpus: Corpus) -> set[str]:
             f"{corpus.origin} holds {len(names)} documents with text in them",
             remedy="Give at least two: one to learn from and one to validate on.",
         )
-    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    # A file's name may have bytes that are in no text: they come back as they were.
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
     return set(ranked[: min(max(1, len(names) // VALIDATION_SHARE), VALIDATION_MOST)])
 
 

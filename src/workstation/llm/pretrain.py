@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from workstation.llm.data import supervised
 from workstation.llm.model import Decoder, build
 from workstation.llm.optimizer import optimizer, schedule
 from workstation.llm.settings import Preset, Recipe
+from workstation.training import distributed
 from workstation.training.loop import Batch, Hook, fit
 from workstation.training.settings import Settings
 
@@ -30,11 +32,11 @@ def pretrain(
         batches,
         given,
         moved,
-        epochs=recipe.steps // recipe.stretch,
+        epochs=recipe.stretches,
         settings=settings,
         scheduler=schedule(moved, recipe),
         schedule="step",
-        accumulate=recipe.accumulate,
+        accumulate=recipe.parts(distributed.size()),
         clip=recipe.clip,
         weight=supervised,
         hooks=hooks,
@@ -52,6 +54,18 @@ def decoder(preset: Preset, device: torch.device) -> Decoder:
         recompute=recipe.recompute,
         loss_chunks=recipe.loss_chunks,
     )
+
+
+def compiled(model: Decoder, *, in_parts: bool, backend: str | Callable[..., Any] = "inductor") -> None:
+    """One graph of the whole; of a model that is about to be sharded a graph of each block.
+
+    FSDP2 gathers a block's weights in hooks before and after it, which no graph goes through.
+    """
+    if not in_parts:
+        model.compile(dynamic=False, backend=backend)
+        return
+    for block in model.blocks:
+        block.compile(dynamic=False, backend=backend)
 
 
 def given(loss: Tensor, _targets: Tensor) -> Tensor:

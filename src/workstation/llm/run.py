@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from workstation.errors import SettingError
 from workstation.llm import evaluate, memory, mfu
 from workstation.llm.data import TRAIN, VALIDATION, Data, Rows, Stretches
 from workstation.llm.model import Decoder
-from workstation.llm.pretrain import NAME, decoder, pretrain
+from workstation.llm.pretrain import NAME, compiled, decoder, pretrain
 from workstation.llm.settings import Preset
 from workstation.llm.tokens import FILE, Tokenizer
 from workstation.llm.watch import NoGarbage, Speed, Validation
@@ -33,6 +34,7 @@ from workstation.training.tensorboard import TensorBoardLog
 
 CURVE, METRICS = "validation.json", "metrics.json"
 GLANCE = 128  # validation rows between stretches; the whole split is read at the end
+ROUNDS = 40  # after so many, repeated text is worth nothing (Muennighoff et al. 2023)
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -54,11 +56,12 @@ class Run:
         return cls(preset, data, settings, directory)
 
     @classmethod
-    def stopped(cls, directory: Path, on: torch.device, shard: bool = False) -> Run:
-        """The run that `directory` holds. Its own settings count; only where it runs may be another."""
+    def stopped(cls, directory: Path, on: torch.device, shard: bool = False, data: Path | None = None) -> Run:
+        """The run that `directory` holds. Its own settings count; where it runs and its `data` lie may change."""
         kept = about(directory)
         preset = Preset.from_dict(kept["preset"])
-        return cls(preset, Data(Path(kept["data"])), settings(preset, on, kept["seed"], kept["amp"], shard), directory)
+        told = settings(preset, on, kept["seed"], kept["amp"], shard)
+        return cls(preset, Data(data or Path(kept["data"])), told, directory)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -75,23 +78,24 @@ class Run:
         validation = Rows(self.data, VALIDATION, shape.context)
         lengths = self.tokenizer.byte_lengths()
         curve = Validation(
-            validation, lengths, self.settings, self.directory / CURVE, most=GLANCE, size=recipe.micro_batch
+            validation, lengths, self.settings, self.directory / CURVE, GLANCE, recipe.micro_batch, recipe.masked
         )
         speed = Speed(shape, recipe.batch * shape.context, shape.context, device.describe(self.settings.device))
-        batches = Stretches(
-            Rows(self.data, TRAIN, shape.context), recipe.batch, recipe.stretch, self.settings.seed, recipe.masked
-        )
+        rows = Rows(self.data, TRAIN, shape.context)
+        if distributed.rank() == 0 and (warning := too_little(len(rows), self.preset)):
+            print(f"workstation: {warning}", file=sys.stderr)
+        batches = Stretches(rows, recipe.batch, recipe.stretch, self.settings.seed, recipe.masked, last=recipe.steps)
         model = decoder(self.preset, self.settings.device)
-        if self.settings.device.type == "cuda":
-            model.compile(dynamic=False)  # a CPU never earns the minutes back
+        if self.settings.device.type == "cuda":  # a CPU never earns the minutes back
+            compiled(model, in_parts=self.settings.shard)
         if self.settings.shard:
-            shard(model)
+            shard(model, half=self.settings.amp)
         # The curve before the checkpoint: the epochs of a checkpoint are then always in it.
         hooks: list[Hook] = [speed, NoGarbage(), curve, Checkpoints(self.directory, CHECKPOINT_SECONDS)]
         if distributed.rank() == 0:
             hooks += [TensorBoardLog(self.directory), ProgressBar()]
         losses = pretrain(model, batches, recipe, self.settings, hooks)
-        whole = evaluate.score(model, validation, lengths, self.settings, size=recipe.micro_batch)
+        whole = evaluate.score(model, validation, lengths, self.settings, size=recipe.micro_batch, masked=recipe.masked)
         report = _choices(self.preset, self.data, self.settings) | {
             "device": device.describe(self.settings.device),
             "processes": distributed.size(),
@@ -106,7 +110,7 @@ class Run:
             "mfu_formula": mfu.FORMULA,
             "seconds": round(time.perf_counter() - began, 1),
         }
-        if distributed.rank() == 0:
+        if distributed.rank() == 0 and not (self.directory / METRICS).exists():  # torchrun may start it again
             rundir.write_json(self.directory / METRICS, report)
         return report
 
@@ -152,6 +156,22 @@ def about(directory: Path) -> dict[str, Any]:
             f"{directory} holds no language model", remedy="Name a directory that `workstation llm pretrain` made."
         ) from error
     return kept
+
+
+def holds_run(directory: Path) -> bool:
+    """Whether `directory` is one of `pretrain`'s."""
+    try:
+        return bool(about(directory))
+    except SettingError:
+        return False
+
+
+def too_little(rows: int, preset: Preset) -> str | None:
+    """A warning where the data are read so often that a model learns them by heart and nothing more."""
+    rounds = preset.recipe.steps * preset.recipe.batch / rows
+    if rounds <= ROUNDS:
+        return None
+    return f"preset {preset.name} reads these data {rounds:,.0f} times; after {ROUNDS} it learns nothing new from them"
 
 
 def must_fit(preset: Preset, on: torch.device) -> None:

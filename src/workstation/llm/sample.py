@@ -12,6 +12,8 @@ from workstation.errors import SettingError
 from workstation.llm.model import Cache, Decoder
 from workstation.llm.tokens import BOS, END, Tokenizer
 
+COLDEST = 1e-3  # as good as 0; colder still, and the division leaves no number
+
 
 class PromptTooLongError(SettingError):
     """The prompt leaves the model no room to answer."""
@@ -25,6 +27,7 @@ class Sampling:
     temperature: float = 0.8
     top_k: int = 50  # draw from the likeliest so many
     seed: int = 0
+    top_p: float = 1.0  # and of these from the likeliest that together have this share
 
 
 def generate(
@@ -59,10 +62,13 @@ def generate(
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """One token, drawn from logits (V,)."""
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return int(logits.argmax())
     values, tokens = logits.topk(min(sampling.top_k, len(logits)))
     shares = torch.softmax(values / sampling.temperature, dim=0)
+    if sampling.top_p < 1:
+        likelier = shares.cumsum(0) - shares  # what stands before each; the likeliest always stays
+        shares[1:].masked_fill_(likelier[1:] >= sampling.top_p, 0.0)
     return int(tokens[torch.multinomial(shares, 1, generator=generator)])
 
 

@@ -57,9 +57,9 @@ class Recipe:
     """How it is trained. A stretch is what lies between two evaluations: an epoch to `training.loop.fit`."""
 
     batch: int  # rows of one optimiser step, over all GPUs
-    accumulate: int  # micro-batches it is cut into
+    accumulate: int  # micro-batches it is cut into where one process computes it all
     steps: int
-    stretch: int  # steps
+    stretch: int  # steps; the last one may have fewer
     rate: float  # the peak learning rate
     warmup: int  # steps up to it; a cosine goes down from it
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon: half the tokens for the same loss, a fifth more time a step
@@ -73,16 +73,24 @@ class Recipe:
     loss_chunks: int = 1  # cut the output head's work in so many parts: logits of one part at a time
 
     def __post_init__(self) -> None:
-        if self.batch % self.accumulate or self.steps % self.stretch:
+        if self.batch % self.accumulate:
             raise SettingError(
-                f"{self.batch} rows in {self.accumulate} micro-batches, {self.steps} steps in stretches of "
-                f"{self.stretch}: that leaves a rest",
+                f"{self.batch} rows in {self.accumulate} micro-batches: that leaves a rest",
                 remedy="Choose numbers that divide.",
             )
 
     @property
     def micro_batch(self) -> int:
+        """Rows that a process computes at once."""
         return self.batch // self.accumulate
+
+    @property
+    def stretches(self) -> int:
+        return -(-self.steps // self.stretch)
+
+    def parts(self, processes: int) -> int:
+        """Micro-batches of a step that so many processes share, each computing `micro_batch` rows of each at most."""
+        return -(-self.accumulate // processes)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +29,15 @@ from workstation.llm.finetune import (
     answer_loss,
     counted_loss,
     finetune,
+    four_bits,
+    keeps_apart,
     quantisation,
     recipe_for,
 )
 from workstation.llm.instructions import Exchange, Instructions
 from workstation.llm.memory import RESERVE, MemoryTooSmallError
 from workstation.llm.run import CHECKPOINT_SECONDS, METRICS
+from workstation.llm.watch import Speed
 from workstation.training import device, distributed, rundir
 from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import Hook
@@ -42,9 +47,10 @@ from workstation.training.seed import seed_everything
 from workstation.training.settings import Settings
 from workstation.training.tensorboard import TensorBoardLog
 
-# Bytes of a weight, at least: as it is kept; and, where it is trained, its gradient and Adam's two means beside it.
-BYTES = {"full": 16.0, "lora": 2.0, "qlora": 0.55}
-FLOAT = 4.0  # bytes: of a frozen weight on a CPU, and of one that every process reads whole before it is sharded
+# Bytes of a weight, at least: as it is kept, and, where it is trained, its gradient and Adam's two means beside it.
+FROZEN, TRAINED, FLOAT = 2.0, 16.0, 4.0
+COPY = 2.0  # that autocast makes of each matrix, for a GPU's bfloat16 products
+FOUR_BITS, EIGHT_BITS = 0.55, 1.1  # with their scales; the embedding and the head stay as they were
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Lesson:
 
     base: Causal
     data: Instructions
+    packed: bool  # several conversations in a row
     train: Rows
     held_out: Rows
     crossed: Rows  # the held-out questions with one another's answers
@@ -71,7 +78,15 @@ class Lesson:
         answers.give_chat_template(base.tokenizer)
         length = min(tuning.length, base.context)
         sets = (data.train, data.held_out, crossed_answers(data.held_out))
-        return cls(base, data, *(answers.rows(exchanges, base.tokenizer, length) for exchanges in sets))
+        packed = keeps_apart(base.model, settings)
+        if not packed and distributed.rank() == 0:
+            print(
+                f"workstation: {type(base.model).__name__} would see a conversation's neighbours in a row: "
+                "one a row, so most of each row is padding; a shorter --length has less of it",
+                file=sys.stderr,
+            )
+        rows = (answers.rows(exchanges, base.tokenizer, length, together=packed) for exchanges in sets)
+        return cls(base, data, packed, *rows)
 
 
 @dataclass(frozen=True)
@@ -124,14 +139,16 @@ class TuningRun:
             "trained": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             "conversations": {"train": lesson.train.conversations, "held_out": lesson.held_out.conversations},
             "too_long": lesson.train.too_long + lesson.held_out.too_long,
+            "packed": lesson.packed,
             "rows": len(lesson.train),
             "filled": lesson.train.filled,
             "counted_loss": counted_loss(lesson.train, lesson.held_out, base.model.config.vocab_size),
             "loss_before": answer_loss(model, lesson.held_out, settings),
         }
         if settings.shard:
-            shard(model)
-        hooks: list[Hook] = [Checkpoints(self.directory, CHECKPOINT_SECONDS)]
+            shard(model, half=settings.amp)
+        speed = Speed(None, _tokens_of_a_step(lesson.train, self.tuning), self.tuning.length, report["device"])
+        hooks: list[Hook] = [speed, Checkpoints(self.directory, CHECKPOINT_SECONDS)]
         if distributed.rank() == 0:
             hooks += [TensorBoardLog(self.directory), ProgressBar()]
         losses = finetune(model, lesson.train, self.tuning, settings, hooks)
@@ -139,7 +156,8 @@ class TuningRun:
             "training_losses": losses,
             "loss_after": answer_loss(model, lesson.held_out, settings),
             "loss_with_anothers_question": answer_loss(model, lesson.crossed, settings),
-            "peak_memory": torch.cuda.max_memory_allocated() if settings.device.type == "cuda" else None,
+            "tokens_per_second": speed.rates[-1] if speed.rates else None,
+            "peak_memory": _peak_memory(settings.device),
             "seconds": round(time.perf_counter() - began, 1),
         }
         weights = whole_weights(model) if settings.shard else None
@@ -177,13 +195,27 @@ def load(tuning: Tuning, settings: Settings) -> Causal:
     return found
 
 
-def must_fit(parameters: int, method: str, available: int, where: str, *, shares: int = 1, half: bool = True) -> None:
+def must_fit(
+    parameters: int,
+    method: str,
+    available: int,
+    where: str,
+    *,
+    shares: int = 1,
+    half: bool = True,
+    nf4: bool = False,
+) -> None:
     """MemoryTooSmallError where not even the weights, and what belongs to each, fit into `available` bytes.
 
     Of what is trained a process holds one of so many `shares`; before that, it has read all of the weights.
-    `half`: frozen weights are kept in bfloat16.
+    `half`: products are computed in bfloat16, and frozen weights kept in it. `nf4`: in four bits by qlora, not eight.
     """
-    each = BYTES | {"full": max(FLOAT, BYTES["full"] / shares), "lora": BYTES["lora"] if half else FLOAT}
+    whole = TRAINED + (COPY if half else 0)
+    each = {
+        "full": whole if shares == 1 else max(FLOAT, TRAINED / shares),  # in parts a copy is a layer's, and short-lived
+        "lora": FROZEN if half else FLOAT,
+        "qlora": FOUR_BITS if nf4 else EIGHT_BITS,
+    }
     needed, usable = int(parameters * each[method]), int(available * (1 - RESERVE))
     if needed <= usable:
         return
@@ -209,11 +241,23 @@ def whole_weights(model: AnswerLoss) -> dict[str, Tensor]:
     return {name.removeprefix("model."): weight for name, weight in found.items()}
 
 
+def _tokens_of_a_step(rows: Rows, tuning: Tuning) -> int:
+    """Places that hold a conversation; padding is not counted. A mean: the last step of a pass may have fewer rows."""
+    return int(rows.filled * rows.tokens.numel()) // -(-len(rows) // tuning.batch)
+
+
+def _peak_memory(on: torch.device) -> int:
+    """Bytes: of a GPU what tensors took, else what the whole process did."""
+    if on.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(on))
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
+
+
 def _check(method: str, settings: Settings) -> Check:
     on, shares = settings.device, distributed.size() if settings.shard else 1
     if on.type == "cuda":
         whole, where = torch.cuda.get_device_properties(on).total_memory, device.describe(on)
-        return lambda parameters: must_fit(parameters, method, whole, where, shares=shares)
+        return lambda parameters: must_fit(parameters, method, whole, where, shares=shares, nf4=four_bits(on))
     memory, place = cgroup.memory_limit() or cgroup.memory_total(), distributed.Place.from_environment(os.environ)
     if memory is None:
         return None

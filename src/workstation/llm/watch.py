@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from workstation.llm import mfu
 from workstation.llm.data import Rows
 from workstation.llm.evaluate import score
@@ -28,6 +30,7 @@ class Validation(Hook):
     path: Path
     most: int  # rows, each time
     size: int  # rows at once
+    masked: bool = True  # see `score`
     losses: list[float] = field(default_factory=list)
 
     def start(self, fit: Fit) -> None:  # noqa: ARG002 - the hook's signature
@@ -35,7 +38,8 @@ class Validation(Hook):
             self.losses[:] = json.loads(self.path.read_text())["losses"]
 
     def epoch(self, fit: Fit) -> None:
-        found = score(fit.model, self.rows, self.byte_lengths, self.settings, size=self.size, most=self.most)
+        given = (fit.model, self.rows, self.byte_lengths, self.settings)
+        found = score(*given, size=self.size, most=self.most, masked=self.masked)
         # A resumed run may come again to a stretch whose checkpoint the stopped one did not live to write.
         self.losses[len(fit.losses) - 1 :] = [found.loss]
         if distributed.rank() == 0:  # all have read, as a sharded model needs all of them
@@ -46,8 +50,8 @@ class Validation(Hook):
 class Speed(Hook):
     """Tokens a second and MFU of each stretch. Its first step is left out: it may compile, and it waits for nothing."""
 
-    shape: Shape
-    tokens: int  # of a step
+    shape: Shape | None  # None: of a model whose operations are not counted here
+    tokens: int  # of a step, over all GPUs
     length: int  # of a row
     device: str  # its name, for its peak
     rates: list[float] = field(default_factory=list)
@@ -55,6 +59,7 @@ class Speed(Hook):
 
     def step(self, fit: Fit) -> None:
         if self._first is None:
+            rest(fit)
             self._first = (fit.step, time.perf_counter())
 
     def epoch(self, fit: Fit) -> None:
@@ -66,11 +71,18 @@ class Speed(Hook):
 
     @property
     def utilisation(self) -> float | None:
-        """Of the newest stretch; None where the device's peak is not known."""
+        """Of all GPUs together, in the newest stretch; None where their peak is not known."""
         operations = mfu.peak(self.device)
-        if operations is None or not self.rates:
+        if operations is None or not self.rates or self.shape is None:
             return None
-        return mfu.mfu(self.rates[-1], self.shape, self.length, operations)
+        return mfu.mfu(self.rates[-1], self.shape, self.length, operations * distributed.size())
+
+
+def rest(fit: Fit) -> None:
+    """Wait until the device has computed what it was told. A clock read before that times the telling alone."""
+    on = next(fit.model.parameters()).device
+    if on.type == "cuda":
+        torch.cuda.synchronize(on)
 
 
 class NoGarbage(Hook):

@@ -49,11 +49,17 @@ def parallel(model: nn.Module, optimizer: Optimizer, settings: Settings) -> Iter
         )
 
 
-def shard(model: nn.Module) -> None:
-    """FSDP2: each rank keeps a part of each parameter. In place and for good, for what may fit on no rank whole."""
+def shard(model: nn.Module, *, half: bool = False) -> None:
+    """FSDP2: each rank keeps a part of each parameter. In place and for good, for what may fit on no rank whole.
+
+    `half`: bfloat16 is gathered and computed with, half the traffic, and gradients are added up in float32. That is
+    more of bfloat16 than autocast's: norms, and what runs from layer to layer, too.
+    """
     if not dist.is_initialized():
         return
-    from torch.distributed.fsdp import fully_shard  # half a second, for those alone who ask for it
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # half a second, for those who ask for it
+
+    precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
 
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.data, src=0)  # as DDP does: all start from the same numbers
@@ -61,8 +67,8 @@ def shard(model: nn.Module) -> None:
     for module in reversed(list(model.modules())):
         if isinstance(module, nn.ModuleList):
             for block in module:
-                fully_shard(block)
-    fully_shard(model)
+                fully_shard(block, mp_policy=precision)
+    fully_shard(model, mp_policy=precision)
 
 
 def _in_parts(model: nn.Module) -> bool:

@@ -23,6 +23,8 @@ class Asked:
     temperature: float
     seed: int
     stop: tuple[str, ...] = ()  # the answer ends before the first of these texts
+    top_p: float = 1.0
+    top_k: int | None = None  # None: all
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ class Piece:
 def answer(causal: Causal, asked: Asked) -> Iterator[Piece]:
     """A piece for each step; the last has `finish`. Keys and values are kept by the model's own kind of cache."""
     device, ends = causal.model.device, end_tokens(causal)
-    sampling = Sampling(asked.most, asked.temperature, top_k=len(causal.tokenizer), seed=asked.seed)
+    top_k = asked.top_k or len(causal.tokenizer)
+    sampling = Sampling(asked.most, asked.temperature, top_k, asked.seed, asked.top_p)
     generator = torch.Generator(device).manual_seed(asked.seed)
     text = Text(lambda tokens: causal.tokenizer.decode(tokens, skip_special_tokens=True), asked.stop)
-    unread, cache = torch.tensor([asked.prompt], device=device), None
+    known, cache = [*asked.prompt], None
+    unread = torch.tensor([known], device=device)
     for count in range(1, asked.most + 1):
         # Entered anew at each step: a generator that is left open must not leave its thread in inference mode.
         with torch.inference_mode():
@@ -56,7 +60,9 @@ def answer(causal: Causal, asked: Asked) -> Iterator[Piece]:
             return
         if count < asked.most:
             yield Piece(shown, count)
-        unread, cache = torch.tensor([[token]], device=device), output.past_key_values
+        known.append(token)
+        cache = getattr(output, "past_key_values", None)  # Mamba keeps another thing: it reads all of it again
+        unread = torch.tensor([known if cache is None else [token]], device=device)
     yield Piece(shown + text.rest(), asked.most, "length")
 
 

@@ -58,13 +58,14 @@ class Engine:
 
     @property
     def jobs(self) -> int:
-        """Requests under way or in line."""
-        return len(self._jobs)
+        """Requests under way or in line whose clients still listen."""
+        with self._changed:
+            return sum(not job.unwanted for job in self._jobs)
 
     def submit(self, asked: Asked, deliver: Deliver) -> Job:
         """Answer it in turn; `deliver` gets each piece, in the engine's thread. Raises BusyError."""
         with self._changed:
-            if self._closing or len(self._jobs) >= self._room:
+            if self._closing or self.jobs >= self._room:
                 raise BusyError(closing=self._closing, retry_after=math.ceil(self._seconds))
             job = Job(answer(self.causal, asked), deliver)
             self._jobs.append(job)
@@ -89,6 +90,8 @@ class Engine:
                 self._changed.wait_for(lambda: self._jobs or self._closed)
                 if self._closed:
                     return
+                # Who left the line gives up the place: the next moves up at once.
+                self._jobs = deque(job for job in self._jobs if not job.unwanted)
                 turn = list(self._jobs)[: self._together]
             for job in turn:
                 if self._step(job):

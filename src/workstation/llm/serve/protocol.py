@@ -1,6 +1,6 @@
 """What clients say and are told: the shapes of OpenAI's API, as far as this server goes.
 
-A field that would change the answer, and that nothing here heeds, is refused: to ignore it would be to lie.
+A field that nothing here heeds is refused, unless it cannot change the answer: to ignore it would be to lie.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from workstation.llm.answers import fault, special_tokens
 from workstation.llm.causal import Causal
 from workstation.llm.serve.answer import Asked, Piece
 
 MOST_STOPS = 4
 COMPLETION_TOKENS = 16  # OpenAI's own default where nothing is said
 HOTTEST = 2.0
+HEEDED = {"model", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options"}
+HEEDED_OF_TEXT, HEEDED_OF_CHAT = HEEDED | {"prompt"}, HEEDED | {"messages", "max_completion_tokens"}
+# Whatever they say, the answer is the same.
+HARMLESS = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}
 # What may be said about each without being heeded: what it would be if it were not said.
 DEFAULTS: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "best_of": (1,), "top_p": (1,), "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},),
+    "n": (1,), "best_of": (1,), "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},),
     "logprobs": (False, 0), "top_logprobs": (0,), "echo": (False,), "suffix": ("",), "tools": ([],), "functions": ([],),
-    "response_format": ({"type": "text"},),
+    "tool_choice": ("none", "auto"), "function_call": ("none", "auto"), "response_format": ({"type": "text"},),
+    "modalities": (["text"],), "reasoning_effort": ("none",), "verbosity": ("medium",),
+    "top_k": (-1, 0), "min_p": (0,), "repetition_penalty": (1,),
 }  # fmt: skip
 
 
@@ -66,10 +73,11 @@ def read(body: bytes, causal: Causal, name: str, *, chat: bool) -> Request:
             HTTPStatus.NOT_FOUND, f"The model {fields['model']!r} does not exist; this server has {name!r}",
             param="model", code="model_not_found",
         )  # fmt: skip
-    for field, allowed in DEFAULTS.items():
-        if fields.get(field) is not None and fields[field] not in allowed:
+    for field, said in fields.items():
+        heeded = field in (HEEDED_OF_CHAT if chat else HEEDED_OF_TEXT) or field in HARMLESS
+        if said is not None and not heeded and said not in DEFAULTS.get(field, ()):
             raise bad(f"{field} is not supported", field, code="unsupported_parameter")
-    prompt = _conversation(fields, causal) if chat else _text(fields, causal)
+    prompt = conversation(fields.get("messages"), causal) if chat else _text(fields.get("prompt"), causal)
     room = causal.context - len(prompt)
     if room < 1:
         raise bad(
@@ -84,6 +92,7 @@ def read(body: bytes, causal: Causal, name: str, *, chat: bool) -> Request:
     if most is None:
         most = room if chat else COMPLETION_TOKENS
     temperature = _number(fields, "temperature", float, 0, HOTTEST)
+    top_p = _number(fields, "top_p", float, 0, 1)
     seed = _number(fields, "seed", int, -(2**63), 2**63 - 1)
     return Request(
         Asked(
@@ -92,6 +101,7 @@ def read(body: bytes, causal: Causal, name: str, *, chat: bool) -> Request:
             1.0 if temperature is None else temperature,
             secrets.randbits(63) if seed is None else seed % 2**63,
             _stops(fields),
+            1.0 if top_p is None else top_p,
         ),
         chat,
         _flag(fields, "stream"),
@@ -108,6 +118,8 @@ class Reply:
 
     def __init__(self, request: Request, name: str) -> None:
         self._chat, self._prompt = request.chat, len(request.asked.prompt)
+        # Who wants the usage of a stream gets it last, and in each piece a word that it is not there yet.
+        self._unknown: dict[str, Any] = {"usage": None} if request.usage_in_stream else {}
         self._about = {
             "id": f"{'chatcmpl' if request.chat else 'cmpl'}-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -137,7 +149,8 @@ class Reply:
         return self._about | {"object": "chat.completion" if self._chat else "text_completion"}
 
     def _chunk(self) -> dict[str, Any]:
-        return self._about | {"object": "chat.completion.chunk" if self._chat else "text_completion"}
+        kind = {"object": "chat.completion.chunk" if self._chat else "text_completion"}
+        return self._about | kind | self._unknown
 
     def _choice(self, said: dict[str, Any], finish: str | None) -> dict[str, Any]:
         return {"index": 0, **said, "logprobs": None, "finish_reason": finish}
@@ -160,33 +173,42 @@ def _json(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _text(fields: dict[str, Any], causal: Causal) -> list[int]:
-    prompt = fields.get("prompt")
-    if not isinstance(prompt, str):
-        raise bad("prompt must be one text", "prompt")
-    tokens: list[int] = causal.tokenizer(prompt)["input_ids"]
+def _text(prompt: Any, causal: Causal) -> list[int]:
+    """One prompt: a text, its tokens, or either as the only one of a list."""
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
+        (prompt,) = prompt
+    if isinstance(prompt, str):
+        wrong = fault(prompt, ())
+        if wrong is not None:
+            raise bad(f"prompt {wrong}", "prompt")
+        tokens: list[int] = causal.tokenizer(prompt)["input_ids"]
+    elif isinstance(prompt, list) and all(type(token) is int for token in prompt):
+        tokens = prompt
+    else:
+        raise bad("prompt must be one text, or the tokens of one", "prompt")
+    if not all(0 <= token < len(causal.tokenizer) for token in tokens):
+        raise bad(f"prompt has a token that is not in 0 … {len(causal.tokenizer) - 1}", "prompt")
     if not tokens:
         raise bad("this model needs a prompt that is not empty", "prompt")
     return tokens
 
 
-def _conversation(fields: dict[str, Any], causal: Causal) -> list[int]:
+def conversation(messages: Any, causal: Causal) -> list[int]:
+    """Its tokens, up to where the answer begins. RequestError says what is wrong with it."""
     if causal.tokenizer.chat_template is None:
         raise bad(
             "this model has learnt no conversation (its tokenizer has no chat template): use /v1/completions, or "
             "fine-tune it",
             "messages",
         )
-    messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise bad("messages must be a list that is not empty", "messages")
     turns = [_turn(message, number) for number, message in enumerate(messages)]
-    # The template would write it as a token: a user could end the turn and speak as somebody else.
-    special = [str(token) for token in causal.tokenizer.added_tokens_decoder.values() if token.special]
+    special = special_tokens(causal.tokenizer)
     for number, turn in enumerate(turns):
-        spelt = next((token for token in special if token in turn["content"]), None)
-        if spelt is not None:
-            raise bad(f"messages[{number}].content spells {spelt}, which marks turns", f"messages[{number}].content")
+        wrong = fault(turn["content"], special)
+        if wrong is not None:
+            raise bad(f"messages[{number}].content {wrong}", f"messages[{number}].content")
     import jinja2
 
     try:
@@ -201,7 +223,12 @@ def _turn(message: Any, number: int) -> dict[str, str]:
     where = f"messages[{number}]"
     if not isinstance(message, dict) or message.get("role") not in ("system", "developer", "user", "assistant"):
         raise bad(f"{where} must be an object whose role is system, user or assistant", where)
+    for field, said in message.items():  # such as a name, or a call of a tool: the template would not be told
+        if said not in (None, "", [], {}) and field not in ("role", "content"):
+            raise bad(f"{where}.{field} is not supported", f"{where}.{field}", code="unsupported_parameter")
     content = message.get("content")
+    if content is None and message["role"] == "assistant":
+        content = ""
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         content = "".join(str(part.get("text", "")) for part in content)
     if not isinstance(content, str):

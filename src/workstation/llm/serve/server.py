@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from socket import socket
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -48,7 +49,6 @@ class Handler(RequestHandler):
 
     def initialize(self, address: Address, engine: Engine) -> None:
         self.address, self.engine = address, engine
-        self.body = bytearray()
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -63,9 +63,7 @@ class Handler(RequestHandler):
             self._too_large()
 
     def data_received(self, chunk: bytes) -> None:
-        self.body += chunk
-        if len(self.body) > LARGEST:
-            self._too_large()
+        """Most pages read no body."""
 
     def _too_large(self) -> None:
         raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request has more than {LARGEST} bytes")
@@ -124,11 +122,18 @@ class Completions(Handler):
 
     def initialize(self, address: Address, engine: Engine, chat: bool = False) -> None:
         super().initialize(address, engine)
-        self.chat = chat
+        self.chat, self.body = chat, bytearray()
         self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
         self._job: Job | None = None
 
+    def data_received(self, chunk: bytes) -> None:
+        """What comes in chunks does not say how long it is. Above the bound it is read, as HTTP wants, and dropped."""
+        if len(self.body) <= LARGEST:
+            self.body += chunk
+
     async def post(self) -> None:
+        if len(self.body) > LARGEST:
+            self._too_large()
         under_way: set[asyncio.Future[Any]] = self.settings["under_way"]
         task = asyncio.current_task()
         assert task is not None
@@ -225,15 +230,20 @@ class Serving:
         self.engine.close()
 
 
-def listen(causal: Causal, address: Address) -> Serving:
-    """Begin to serve, on the running event loop. SettingError where the address cannot be had."""
+def bind(address: Address) -> list[socket]:
+    """Take the address: clients that come now are answered once there is a server. SettingError where it is taken."""
     try:
-        sockets = bind_sockets(address.port, address.host)
+        sockets: list[socket] = bind_sockets(address.port, address.host)
     except OSError as error:
         raise SettingError(
             f"{address.host}:{address.port} cannot be listened on: {error.strerror or error}",
             remedy="Choose another --port or --host.",
         ) from error
+    return sockets
+
+
+def listen(causal: Causal, address: Address, sockets: list[socket]) -> Serving:
+    """Begin to serve, on the running event loop."""
     engine = Engine(causal, together=address.together, waiting=address.waiting)
     shared: dict[str, Any] = {"address": address, "engine": engine}
     under_way: set[asyncio.Future[Any]] = set()
@@ -254,9 +264,9 @@ def listen(causal: Causal, address: Address) -> Serving:
     return Serving(f"http://{f'[{host}]' if ':' in host else host}:{port}", engine, server, under_way)
 
 
-async def serve(causal: Causal, address: Address) -> None:
+async def serve(causal: Causal, address: Address, sockets: list[socket]) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    serving = listen(causal, address)
+    serving = listen(causal, address, sockets)
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
@@ -273,7 +283,7 @@ def running(causal: Causal, address: Address) -> Iterator[Serving]:
     thread.start()
 
     async def begin() -> Serving:
-        return listen(causal, address)
+        return listen(causal, address, bind(address))
 
     try:
         serving = asyncio.run_coroutine_threadsafe(begin(), loop).result()
