@@ -132,7 +132,9 @@ ENV HOME=/home/workstation \
     MATPLOTLIBRC=/opt/workstation/matplotlibrc \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     # OpenMP's threads spin 300 000 times before they sleep: a second notebook slows both 4 to 8 times (decision 9)
-    GOMP_SPINCOUNT=1000
+    GOMP_SPINCOUNT=1000 \
+    # torchrun's rounds would share one store, and restarted workers find the dead ones' addresses in it
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 
 ARG VERSION=0.1.0 REVISION=unknown BASE_IMAGE BASE_DIGEST=
 LABEL org.opencontainers.image.title="torch-workstation" \

@@ -33,7 +33,7 @@ def main() -> None:
     try:
         code = arguments.run(arguments)
     except WorkstationError as error:
-        print(f"workstation: {error}", file=sys.stderr)
+        sys.stderr.write(f"workstation: {error}\n")  # in one piece: a job's processes share the terminal
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240  # until anything that is waited for counts as failed
 POLL = 0.1
+STEPS_AN_EPOCH = 10  # of job.py
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Cluster:
     project: str
     directory: Path  # the job's, on this machine
     settings: dict[str, str]
+    files: tuple[str, ...] = ("compose/cluster.yml", "tests/cluster/job.yml")
 
     # ------------------------------------------------------------------------------------------------- what is done
 
@@ -44,6 +47,10 @@ class Cluster:
         ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=SECONDS)
         assert ran.returncode == 0, f"docker {' '.join(arguments)}: {ran.stderr}"
         return ran.stdout.strip()
+
+    def may_end(self) -> None:
+        """Until then the job's last steps take long."""
+        (self.directory / "may-end").touch()
 
     def kill_worker(self, container: str) -> None:
         host = self.docker("inspect", "--format", "{{.Config.Hostname}}", container)
@@ -81,6 +88,11 @@ class Cluster:
     def checkpoints(self) -> list[Path]:
         return sorted(self.directory.glob("train-*"))
 
+    def saved_steps(self) -> list[int]:
+        """What each of them holds, the newest last."""
+        numbers = [path.name.split("-")[1:] for path in self.checkpoints()]
+        return [int(epochs) * STEPS_AN_EPOCH + int(steps) for epochs, steps in numbers]
+
     def result(self) -> dict[str, Any] | None:
         path = self.directory / "result.json"
         return json.loads(path.read_text()) if path.exists() else None
@@ -114,7 +126,7 @@ class Cluster:
     # ----------------------------------------------------------------------------------------------------- how
 
     def _command(self) -> list[str]:
-        files = ["--file", str(ROOT / "compose/cluster.yml"), "--file", str(ROOT / "tests/cluster/job.yml")]
+        files = [option for file in self.files for option in ("--file", str(ROOT / file))]
         return ["docker", "compose", "--env-file", "/dev/null", "--project-name", self.project, *files]
 
     @property
@@ -128,6 +140,16 @@ class Cluster:
         assert ran.returncode == 0, f"compose {' '.join(arguments)}: {ran.stderr}"
         return ran.stdout
 
+    def run(self, nodes: int) -> None:
+        """As a user does: in the foreground, until all nodes have ended."""
+        self._compose("up", "--scale", f"node={nodes - 1}")
+
+    def read(self, path: str) -> str:
+        """A file as the head has it, which may have ended."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.docker("cp", f"{self.head}:{path}", folder)
+            return (Path(folder) / Path(path).name).read_text()
+
     def down(self) -> None:
         self._compose("down", "--volumes", "--timeout", "0")
 
@@ -138,7 +160,24 @@ def cluster(image: str, directory: Path, **settings: str) -> Iterator[Cluster]:
     directory.mkdir()
     directory.chmod(0o777)  # the nodes write as their own user
     chosen = {"IMAGE": image, "CODE": str(ROOT), "RUN": str(directory), "PEER_TIMEOUT": "10", **settings}
-    made = Cluster(f"torch-cluster-test-{uuid.uuid4().hex[:6]}", directory, chosen)
+    with _gone_afterwards(Cluster(_project(), directory, chosen)) as made:
+        yield made
+
+
+@contextmanager
+def cluster_as_shipped(image: str, directory: Path, **settings: str) -> Iterator[Cluster]:
+    """compose/cluster.yml and nothing over it."""
+    shipped = Cluster(_project(), directory, {"IMAGE": image, **settings}, ("compose/cluster.yml",))
+    with _gone_afterwards(shipped) as made:
+        yield made
+
+
+def _project() -> str:
+    return f"torch-cluster-test-{uuid.uuid4().hex[:6]}"
+
+
+@contextmanager
+def _gone_afterwards(made: Cluster) -> Iterator[Cluster]:
     try:
         yield made
     except BaseException:

@@ -16,6 +16,9 @@ class Fault:
     settings: dict[str, str] = field(default_factory=dict)  # the job's
     short: bool = False  # done in every test run
     interrupts: bool = True  # the job stops and goes on from a checkpoint
+    nodes: int = 3  # with which it goes on in the end
+    announced: bool = False  # by SIGTERM: no step is made twice
+    damages: int = 0  # of the newest checkpoints, so many
 
 
 def kill_worker(cluster: Cluster) -> None:
@@ -66,7 +69,6 @@ def preempt_all(cluster: Cluster) -> None:
 
 
 def damage_newest_checkpoint(cluster: Cluster) -> None:
-    cluster.wait("two checkpoints", lambda: len(cluster.checkpoints()) == 2)
     cluster.docker("kill", *cluster.containers)
     shard = cluster.checkpoints()[-1] / "__0_0.distcp"
     content = shard.read_bytes()
@@ -92,14 +94,19 @@ def _wait_for_others(cluster: Cluster) -> None:
 FAULTS = [
     Fault("kill -9 a worker process", kill_worker, "all workers restart", short=True),
     Fault("kill a node, start it again", replace_node, "it joins again", short=True),
-    Fault("kill a node for good", lose_node, "the others go on"),
-    Fault("stop a node (SIGTERM), return it later", stop_and_return_node, "the others go on, then it joins"),
+    Fault("kill a node for good", lose_node, "the others go on", nodes=2),
+    Fault(
+        "stop a node (SIGTERM), return it later",
+        stop_and_return_node,
+        "the others go on, then it joins",
+        announced=True,
+    ),
     Fault("cut a node off the network, heal it", cut_and_heal_network, "the others go on, then it joins"),
     Fault("pause a node past the time-out", pause_past_time_out, "the others go on, then it joins"),
     Fault("kill every node, start them again", kill_all, "the job starts from its checkpoint", short=True),
     Fault("kill the store's host, restart all", lose_the_stores_host, "the job starts from its checkpoint"),
-    Fault("stop every node (SIGTERM), start them", preempt_all, "saved on the way out"),
-    Fault("flip a bit of the newest checkpoint", damage_newest_checkpoint, "the one before it is used"),
+    Fault("stop every node (SIGTERM), start them", preempt_all, "saved on the way out", announced=True),
+    Fault("flip a bit of the newest checkpoint", damage_newest_checkpoint, "the one before it is used", damages=1),
     Fault("die while a checkpoint is shown", die_in_save, "the one before it is used", {"DIE_IN_SAVE": "1"}),
     Fault("a node with a fifth of a core", slow_node, "all go at its pace", interrupts=False),
 ]

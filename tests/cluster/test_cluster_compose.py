@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from cluster import cluster_as_shipped
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,6 +44,17 @@ def test_nodes_differ_in_nothing_else(services: dict[str, Any]) -> None:
 
 def test_a_node_has_time_to_save_when_it_is_stopped(services: dict[str, Any]) -> None:
     assert all(service["stop_grace_period"] == "40s" for service in services.values())
+
+
+def test_what_is_shipped_trains_an_example_on_all_nodes_and_ends(image: str, tmp_path: Path) -> None:
+    """The command, volume and user of `make cluster` themselves, with a shorter job."""
+    job = {"JOB": "examples run house_price --out /home/workstation/runs/cluster", "MIN_NODES": "2"}
+    with cluster_as_shipped(image, tmp_path, **job) as made:
+        made.run(nodes=2)
+        exits = [made.docker("inspect", "--format", "{{.State.ExitCode}}", each) for each in made.containers]
+        assert exits == ["0", "0"]
+        report = json.loads(made.read("/home/workstation/runs/cluster/metrics.json"))
+        assert (report["example"], report["processes"], report["holds"]) == ("house_price", 2, True)
 
 
 def test_nothing_is_published_and_nothing_is_allowed_that_is_not_needed(services: dict[str, Any]) -> None:

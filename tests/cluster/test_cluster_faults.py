@@ -6,6 +6,7 @@ three times each, and writes docs/benchmarks/faults.md.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,14 @@ STEPS = 60
 EXACT = 1e-6
 NODES = 3
 FAULT_AT = 15  # the step from which on it may happen
+SECONDS_ALONE = 10  # longer than a node needs to begin
 
 
 @pytest.fixture(scope="session")
 def undisturbed(image: str, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     """The losses of the same job on one node, that nothing happened to."""
     with cluster(image, tmp_path_factory.mktemp("undisturbed") / "run") as alone:
+        alone.may_end()
         alone.up(nodes=1)
         losses: list[float] = alone.wait_for_end()["curve"]
     assert len(losses) == STEPS
@@ -61,23 +64,66 @@ def suffered(fault: Fault, bench: Bench, directory: Path) -> Outcome:
     with cluster(bench.image, directory, **fault.settings) as job:
         job.up(NODES)
         job.wait_for_step(FAULT_AT)
-        began = time.time()
+        job.wait("its checkpoints", lambda: len(job.checkpoints()) > fault.damages)
+        saved, began = job.saved_steps()[-1 - fault.damages], time.time()
         fault.done(job)
+        if fault.interrupts:
+            job.wait(f"a start on {fault.nodes} nodes", lambda: fault.nodes in nodes_of_starts(job.log(), began))
+        job.may_end()
         result = job.wait_for_end()
+        assert len(set(result["weights"])) == 1, "the nodes' weights differ"
         off = largest_difference(result["curve"], bench.undisturbed)
         assert off <= EXACT
         starts = check_log(job.log())
         assert (starts > 1) == fault.interrupts, f"started {starts} times: the fault did not do what it says"
-        return Outcome(standstill(job.log(), began), steps_made_twice(job.log()), off)
+        assert oldest_start(job.log(), began) >= saved, f"step {saved} was saved, and made again"
+        repeated = steps_made_twice(job.log())
+        assert not (fault.announced and repeated), f"{repeated} steps made twice, though there was time to save"
+        return Outcome(standstill(job.log(), began), repeated, off)
 
 
 def test_forgotten_moments_are_noticed(image: str, undisturbed: list[float], tmp_path: Path) -> None:
     """The comparison above can fail: Adam's moments set to nought when the job goes on."""
     with cluster(image, tmp_path / "run", LOSE_MOMENTS="1") as job:
+        job.may_end()
         job.up(nodes=1)
         job.wait_for_step(FAULT_AT)
         job.kill_worker(job.head)
         assert largest_difference(job.wait_for_end()["curve"], undisturbed) > 100 * EXACT
+
+
+@pytest.mark.slow
+def test_it_waits_for_the_fewest_nodes_and_takes_those_that_come_late(
+    image: str, undisturbed: list[float], tmp_path: Path
+) -> None:
+    with cluster(image, tmp_path / "run", MIN_NODES="2") as job:
+        job.up(nodes=1)
+        time.sleep(SECONDS_ALONE)
+        assert not job.log(), "one node began, where two are the fewest"
+        job.up(nodes=2)
+        job.wait("a start on 2 nodes", lambda: 2 in nodes_of_starts(job.log(), 0.0))
+        job.up(nodes=3)
+        job.wait("a start on 3 nodes", lambda: 3 in nodes_of_starts(job.log(), 0.0))
+        job.docker("kill", job.node(1), job.node(2))
+        job.wait("no more steps", lambda: time.time() - job.log()[-1].time > SECONDS_ALONE)
+        assert job.state(job.head) == "running"
+        job.docker("start", job.node(1))
+        job.may_end()
+        result = job.wait_for_end()
+        assert len(result["weights"]) == 2
+        assert largest_difference(result["curve"], undisturbed) <= EXACT
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_says_where_when_it_is_aborted_and_the_job_goes_on(image: str, tmp_path: Path) -> None:
+    with cluster(image, tmp_path / "run") as job:
+        job.may_end()
+        job.up(nodes=1)
+        job.wait_for_step(FAULT_AT)
+        job.docker("exec", job.head, "pkill", "-ABRT", "-f", "--", "-u /job/job.py")
+        job.wait_for_end()
+        assert 'File "/job/job.py", line' in job.printed()
+        assert check_log(job.log()) == 2
 
 
 def largest_difference(ours: list[float], theirs: list[float]) -> float:
@@ -98,6 +144,16 @@ def check_log(log: list[Line]) -> int:
             last = line.step
     assert last == STEPS
     return starts
+
+
+def nodes_of_starts(log: list[Line], began: float) -> set[int]:
+    return {line.nodes for line in log if line.started_from is not None and line.time > began}
+
+
+def oldest_start(log: list[Line], began: float) -> float:
+    """The least step from which the job went on after `began`."""
+    steps = [line.started_from for line in log if line.started_from is not None and line.time > began]
+    return min(steps, default=math.inf)
 
 
 def steps_made_twice(log: list[Line]) -> int:
@@ -127,6 +183,17 @@ def test_a_missing_step_or_a_start_from_nowhere_is_found() -> None:
         check_log([line for line in whole if line.step != 30])
     with pytest.raises(AssertionError, match="nobody made"):
         check_log([*whole[:10], *log((20, None)), *whole[21:]])
+
+
+def test_a_start_from_before_the_checkpoint_is_found() -> None:
+    def starts(*what: tuple[int, int]) -> list[Line]:
+        return [Line(step, None, nodes, float(time)) for time, (step, nodes) in enumerate(what)]
+
+    joined = starts((0, 3), (14, 2), (21, 3))
+    assert oldest_start(joined, began=0.5) == 14
+    assert nodes_of_starts(joined, began=0.5) == {2, 3}
+    assert oldest_start(starts((0, 3), (14, 2), (0, 2)), began=0.5) == 0
+    assert nodes_of_starts(starts((0, 3), (14, 2)), began=0.5) == {2}, "it did not join again"
 
 
 def test_a_standstill_lasts_until_a_step_is_new() -> None:

@@ -240,6 +240,12 @@ def test_torchrun_waits_for_as_many_nodes_as_the_job_starts() -> None:
     assert environment()["NNODES"] == str(job["completions"]) == str(job["parallelism"])
 
 
+@pytest.mark.parametrize("root", ["training", "overlays/training-gpu"])
+def test_a_node_of_a_job_has_time_to_save_and_no_more_threads_than_cpus(root: str) -> None:
+    assert pod(root)["terminationGracePeriodSeconds"] > 30, "torchrun's own patience with its workers"
+    assert environment(root)["OMP_NUM_THREADS"] == container(root)["resources"]["requests"]["cpu"]
+
+
 def environment(root: str = "training") -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in container(root)["env"] if "value" in entry}
 

@@ -1,4 +1,7 @@
-"""Each chapter on two processes, as torchrun starts it: replicas (DDP) and parts (FSDP2), for one epoch."""
+"""Each chapter on two processes, as torchrun starts it: replicas (DDP) and parts (FSDP2), for one epoch.
+
+With `--seeds 0`, as in CI, those that take long are left out (LONG in conftest.py).
+"""
 
 from __future__ import annotations
 

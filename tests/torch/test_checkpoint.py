@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 import signal
 import subprocess
@@ -9,10 +10,12 @@ from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from workstation.training.batches import Batches
 from workstation.training.checkpoint import CheckpointError, Checkpoints
@@ -41,7 +44,7 @@ def train(device: torch.device, *hooks: Hook) -> tuple[list[float], dict[str, Te
     seed_everything(0)
     rows = torch.randn(40, 3)
     model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 1))
-    noisy = Batches((rows, rows.sum(dim=1, keepdim=True)), size=16, seed=0, augment=lambda x: x + 0.1 * torch.randn(3))
+    noisy = Batches((rows, rows.sum(dim=1, keepdim=True)), size=16, seed=0, augment=noise)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     losses = fit(
@@ -55,6 +58,11 @@ def train(device: torch.device, *hooks: Hook) -> tuple[list[float], dict[str, Te
         hooks=hooks,
     )
     return losses, {name: value.cpu() for name, value in model.state_dict().items()}
+
+
+def noise(x: Tensor) -> Tensor:
+    """Of every generator that an augmentation may draw from."""
+    return x + 0.1 * torch.randn(3) + random.gauss(0, 0.1) + np.random.normal(0, 0.1)
 
 
 def stopped_after(step: int, directory: Path, device: torch.device) -> None:
@@ -71,6 +79,21 @@ def test_a_resumed_run_is_bitwise_the_run_that_was_never_stopped(
     resumed_losses, resumed_weights = train(device, Checkpoints(tmp_path))
     assert resumed_losses == losses
     assert all(torch.equal(resumed_weights[name], weights[name]) for name in weights)
+
+
+def test_a_loader_that_draws_as_it_begins_does_not_draw_twice(tmp_path: Path) -> None:
+    def tune(*hooks: Hook) -> list[float]:
+        seed_everything(0)
+        rows = torch.randn(32, 3)
+        model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+        loader = DataLoader(TensorDataset(rows, rows[:, :1]), batch_size=8)
+        optimizer = torch.optim.Adam(model.parameters())
+        return fit(model, loader, F.mse_loss, optimizer, epochs=2, settings=Settings(), hooks=hooks)
+
+    losses = tune()
+    with pytest.raises(KeyboardInterrupt):
+        tune(Checkpoints(tmp_path, every_seconds=0), StopAfter(2))
+    assert tune(Checkpoints(tmp_path)) == losses
 
 
 def saved(directory: Path) -> list[Path]:
@@ -121,6 +144,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 
 
 DAMAGES = ["flipped", "truncated", "without its checksums", "without its metadata", "without a rank's file"]
+DAMAGES += ["without a rank's file, and its checksum"]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -136,15 +160,6 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
     assert f"{newest} does not match its checksum" in capsys.readouterr().err
 
 
-def test_when_no_checkpoint_is_whole_it_says_so_and_starts_nothing(tmp_path: Path) -> None:
-    cpu = torch.device("cpu")
-    stopped_after(9, tmp_path, cpu)
-    for path in saved(tmp_path):
-        spoil(path, "truncated")
-    with pytest.raises(CheckpointError, match="whole"):
-        train(cpu, Checkpoints(tmp_path))
-
-
 def spoil(checkpoint: Path, damage: str) -> None:
     shard = checkpoint / "__0_0.distcp"
     content = shard.read_bytes()
@@ -155,10 +170,14 @@ def spoil(checkpoint: Path, damage: str) -> None:
     else:
         lost = {"without its checksums": "SHA256SUMS", "without its metadata": ".metadata"}.get(damage, shard.name)
         (checkpoint / lost).unlink()
+        if damage.endswith("its checksum"):
+            sums = checkpoint / "SHA256SUMS"
+            sums.write_text("".join(line for line in sums.open() if shard.name not in line))
 
 
 def test_the_two_newest_are_kept_and_nothing_half_written_is_left(tmp_path: Path) -> None:
     (tmp_path / ".train-000001-000001.partial").mkdir()  # of a process that was killed
+    (tmp_path / ".train-000001-000002.partial").touch()  # whoever put it there
     train(torch.device("cpu"), Checkpoints(tmp_path, every_seconds=0))
     assert {path.name for path in tmp_path.iterdir()} == {"train-000005-000003", "train-000006-000000"}
 
@@ -214,7 +233,7 @@ def test_saves_that_hold_the_training_up_come_less_often(tmp_path: Path, monkeyp
         done.set_result(None)
         return done
 
-    monkeypatch.setattr("workstation.training.checkpoint.dcp.async_save", save)
+    monkeypatch.setattr("workstation.training.checkpoint.distributed.in_background", save)
 
     class Clock(Hook):
         def step(self, fit: Fit) -> None:  # noqa: ARG002

@@ -6,6 +6,7 @@ They are PyTorch's own distributed checkpoints: saved by many processes, in shar
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import os
 import shutil
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,14 @@ from workstation.errors import WorkstationError
 from workstation.training import distributed
 from workstation.training.loop import Fit, Hook
 from workstation.training.preemption import Stopped, on_sigterm
-from workstation.training.sealed import Writer, is_whole
+from workstation.training.sealed import Writer, is_whole, saved, set_aside, swept
+from workstation.training.seed import chance, set_chance
 
 warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process alone is what we mean
 
 KEEP = 2  # the newest, and the one to fall back on
 MOST_HELD = 0.05  # of the training's time, by saving: an 8b model and its moments are 48 GB
-DIGITS = 6 * "[0-9]"
+SLOWEST = datetime.timedelta(minutes=30)  # between the first rank's file and the last one's
 NODE, NODES = ("GROUP_RANK", "0"), ("GROUP_WORLD_SIZE", "1")  # torchrun's variables: which this is, how many there are
 
 
@@ -47,10 +50,11 @@ class CheckpointError(WorkstationError):
 class Checkpoints(Hook):
     """Saves a fit as the directory NAME-EPOCH-STEP, and restores it when it starts again.
 
-    A checkpoint holds the weights, the optimiser and its schedule, the losses, how far the epoch has come and the
-    random state. It is saved after the last epoch, and after any step or epoch that ends `every_seconds` or more after
-    the last save: while the training goes on, from a copy. Where making the copy, or waiting for the save before, holds
-    the training up, the next save comes later, so that it costs a twentieth of the time at most; 0 saves at every step.
+    A checkpoint holds the weights, the optimiser and its schedule, the losses, how far the epoch has come, the random
+    state, and what another fit must not differ in: epochs, optimiser, schedule, size. It is saved after the last epoch,
+    and after any step or epoch that ends `every_seconds` or more after the last save: while the training goes on, from
+    a copy. Where making the copy, or waiting for the save before, holds the training up, the next save comes later, so
+    that it costs a twentieth of the time at most; 0 saves at every step.
     SIGTERM saves at the end of the step and raises Stopped.
 
     In a job of many processes every rank needs this hook, with one directory that they all see.
@@ -64,12 +68,16 @@ class Checkpoints(Hook):
         self._saved_at, self._interval = time.monotonic(), self._every_seconds
         self._under_way: Future[Any] | None = None
         # Saving talks to the other ranks in a thread of its own: on the training's group the two would mix.
-        self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self._group = dist.new_group(backend="gloo", timeout=SLOWEST) if dist.is_initialized() else None
         self._sigterm = False
         self._restore_sigterm = on_sigterm(self._heed_sigterm)
-        newest = distributed.from_first(lambda: self._go_on(fit.name))
-        if newest is not None:
-            _load(fit, newest, self._group)
+        try:
+            newest = self._go_on(fit.name)
+            if newest is not None:
+                _load(fit, newest, self._group)
+        except BaseException:
+            self._let_go()  # nobody ends what has not started
+            raise
 
     def step(self, fit: Fit) -> None:
         due, leaving = self._agree()
@@ -87,14 +95,21 @@ class Checkpoints(Hook):
             self._leave(fit, leaving)
 
     def end(self, fit: Fit) -> None:  # noqa: ARG002 - the hook's signature
-        self._restore_sigterm()
         failing = sys.exception() is not None
-        with contextlib.suppress(CheckpointError) if failing else contextlib.nullcontext():
-            self._finish_save()  # what went wrong first is what should be said
-        if self._group is not None:
-            dist.destroy_process_group(self._group)
+        if failing:
+            # What went wrong first is what should be said. And the others may be gone: none waits for them for long.
+            with contextlib.suppress(CheckpointError, RuntimeError, TimeoutError):
+                self._finish_save(lambda save: save.result(distributed.silence()))
+        else:
+            self._finish_save()
+        self._let_go()
         if self._sigterm and not failing:  # it came too late for the last step
             signal.raise_signal(signal.SIGTERM)
+
+    def _let_go(self) -> None:
+        self._restore_sigterm()
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
 
     def _heed_sigterm(self) -> None:
         self._sigterm = True
@@ -109,9 +124,10 @@ class Checkpoints(Hook):
 
     def _leave(self, fit: Fit, leaving: list[bool]) -> None:
         """End this process if its node was asked to. The others lose a peer now, and start again without it."""
+        if any(leaving):
+            self._finish_save()  # on all: each still answers for its own part of it
         if not leaving[int(os.environ.get(*NODE))]:
             return
-        self._finish_save()
         self._sigterm = False
         raise Stopped(
             f"stopped by SIGTERM at step {fit.step} of {fit.name}, which is saved",
@@ -121,59 +137,82 @@ class Checkpoints(Hook):
     def _save(self, fit: Fit) -> None:
         began = time.monotonic()
         self._finish_save()
-        path = self._directory / f"{fit.name}-{len(fit.losses):06d}-{len(fit.unread):06d}"
-        self._under_way = dcp.async_save(_state(fit), storage_writer=Writer(path), process_group=self._group)
+        name = fit.name
+        path = self._directory / f"{name}-{len(fit.losses):06d}-{len(fit.unread):06d}"
+        writer = Writer(path, shown=lambda: self._prune(name))
+        staged = writer.stage(_state(fit))
+        # As dcp.async_save does it, but for a thread that Python would wait for at its end.
+        self._under_way = distributed.in_background(
+            lambda: dcp.save(staged, storage_writer=writer, process_group=self._group)
+        )
         self._saved_at = time.monotonic()
         if self._every_seconds:
             self._interval = max(self._every_seconds, (self._saved_at - began) / MOST_HELD)
-        self._name = fit.name
 
-    def _finish_save(self) -> None:
-        """Wait for the save under way; then those before the one before it can go."""
+    def _finish_save(self, wait: Callable[[Future[Any]], object] = distributed.awaited) -> None:
+        """Wait for the save under way."""
         if self._under_way is None:
             return
-        saved, self._under_way = self._under_way, None
+        under_way, self._under_way = self._under_way, None
         try:
-            saved.result()
+            wait(under_way)
         except CheckpointException as error:
             failed_rank, (reason, _) = next(iter(error.failures.items()))
             raise CheckpointError(
                 f"rank {failed_rank} could not save to {self._directory}: {reason}",
                 remedy="Earlier checkpoints are whole: see to the cause, then go on with --resume.",
             ) from error
-        if distributed.rank() == 0:
-            for old in self._paths(self._name)[:-KEEP]:
-                shutil.rmtree(old)
+
+    def _prune(self, name: str) -> None:
+        for old in saved(self._directory, name)[:-KEEP]:
+            shutil.rmtree(old)
 
     def restore(self, model: nn.Module, name: str) -> bool:
         """Put the newest whole checkpoint's weights, and nothing else, into `model`; False where there is none."""
-        newest = self._newest_whole(name)
+        newest = self._newest(name, saved(self._directory, name), is_whole)
         if newest is None:
             return False
         state = {"model": model.state_dict()}
-        dcp.load(state, checkpoint_id=newest)
+        _fill(state, newest)
         model.load_state_dict(state["model"])
         return True
 
     def _go_on(self, name: str) -> Path | None:
-        for half_written in self._directory.glob(f".{name}-{DIGITS}-{DIGITS}.partial"):
-            shutil.rmtree(half_written)
-        return self._newest_whole(name)
+        """The newest whole one, on every rank. Newer ones make way: what is saved next is not to be pruned for them."""
+        paths = distributed.from_first(lambda: swept(self._directory, name))
+        newest = self._newest(name, paths, _is_whole_to_all)
+        if newest is not None:
+            distributed.from_first(lambda: set_aside(paths[paths.index(newest) + 1 :]))
+        return newest
 
-    def _paths(self, name: str) -> list[Path]:
-        return sorted(self._directory.glob(f"{name}-{DIGITS}-{DIGITS}"))
-
-    def _newest_whole(self, name: str) -> Path | None:
-        paths = self._paths(name)
+    def _newest(self, name: str, paths: Sequence[Path], whole: Callable[[Path], bool]) -> Path | None:
         for path in reversed(paths):
-            if is_whole(path):
+            if whole(path):
                 return path
-            print(f"workstation: {path} does not match its checksum; trying the one before it", file=sys.stderr)
+            if distributed.rank() == 0:
+                print(f"workstation: {path} does not match its checksum; trying the one before it", file=sys.stderr)
         if paths:
             raise CheckpointError(
                 f"no checkpoint of {name} in {self._directory} is whole", remedy="Start again without --resume."
             )
         return None
+
+
+def _is_whole_to_all(path: Path) -> bool:
+    """Each rank reads its share of the files."""
+    rank, size = distributed.rank(), distributed.size()
+    mine = distributed.awaited(distributed.in_background(lambda: is_whole(path, rank, size)))
+    return not distributed.any_of([not mine])[0]
+
+
+def _told(fit: Fit) -> dict[str, Any]:
+    """What a fit must have in common with what it goes on from."""
+    return {
+        "epochs": fit.epochs,
+        "optimizer": type(fit.optimizer).__name__,
+        "scheduler": type(fit.scheduler).__name__ if fit.scheduler is not None else "none",
+        "parameters": sum(parameter.numel() for parameter in fit.model.parameters()),
+    }
 
 
 def _state(fit: Fit) -> dict[str, Any]:
@@ -182,32 +221,58 @@ def _state(fit: Fit) -> dict[str, Any]:
     rest = io.BytesIO()
     torch.save(
         {
+            "told": _told(fit),
             "scheduler": fit.scheduler.state_dict() if fit.scheduler is not None else None,
             "losses": fit.losses,
             "curve": fit.curve,
             # Raises DivergedError: a model that has diverged never takes the place of a good one.
             "unread": fit.read() if fit.unread else torch.empty(0),
             "weights": fit.weights,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "chance": chance(),
         },
         rest,
     )
     return {"model": model, "optimizer": optimizer, "rest": rest.getvalue()}
 
 
+def _fill(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None = None) -> None:
+    try:
+        dcp.load(state, checkpoint_id=path, process_group=group)
+    except CheckpointException as error:
+        reason, _ = next(iter(error.failures.values()))
+        raise CheckpointError(
+            f"{path} does not fit this model and optimiser: {str(reason).splitlines()[0]}",
+            remedy="Go on with those it was saved from, or start again in a new directory.",
+        ) from error
+
+
 def _load(fit: Fit, path: Path, group: dist.ProcessGroup | None) -> None:
+    def fill(state: dict[str, Any]) -> dict[str, Any]:
+        distributed.awaited(distributed.in_background(lambda: _fill(state, path, group)))
+        return state
+
+    rest = torch.load(io.BytesIO(fill({"rest": b""})["rest"]), map_location="cpu", weights_only=True)
+    _compare(rest.get("told"), _told(fit), path)
     model, optimizer = get_state_dict(fit.model, fit.optimizer)
-    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "rest": b""}
-    dcp.load(state, checkpoint_id=path, process_group=group)
+    state = fill({"model": model, "optimizer": optimizer})
     set_state_dict(fit.model, fit.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
-    rest = torch.load(io.BytesIO(state["rest"]), map_location="cpu", weights_only=True)
     if fit.scheduler is not None:
         fit.scheduler.load_state_dict(rest["scheduler"])
     fit.losses[:], fit.curve[:], fit.weights[:] = rest["losses"], rest["curve"], rest["weights"]
     # A step's loss is the sum of what the ranks have of it: the first has all, the others nothing.
     unread = rest["unread"] if distributed.rank() == 0 else torch.zeros_like(rest["unread"])
     fit.unread[:] = unread.to(next(fit.model.parameters()).device).unbind()
-    torch.set_rng_state(rest["rng"])
-    if rest["cuda_rng"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(rest["cuda_rng"])
+    set_chance(rest["chance"])
+
+
+def _compare(kept: dict[str, Any] | None, now: dict[str, Any], path: Path) -> None:
+    if not kept:
+        raise CheckpointError(
+            f"{path} was saved by an older version of this image", remedy="Start again in a new directory."
+        )
+    other = [f"{what} {kept[what]}, not {value}" for what, value in now.items() if kept[what] != value]
+    if other:
+        raise CheckpointError(
+            f"{path} was saved with {'; '.join(other)}",
+            remedy="Go on with what it was saved with, or start again in a new directory.",
+        )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import datetime
 import os
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,6 +28,7 @@ from workstation.training.preemption import Stopped
 # What torchrun gives its processes.
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TORCHRUN = "Start me with torchrun, e.g. torchrun --standalone --nproc-per-node 2 -m workstation examples run cnn"
+BEAT = 0.5  # seconds: how often a rank that others wait for says that it lives
 Made = TypeVar("Made")
 
 
@@ -56,9 +61,22 @@ class Place:
         seconds = environment.get("WORKSTATION_PEER_TIMEOUT", "300")
         try:
             rank, size, local_rank, local_size = (int(environment[name]) for name in VARIABLES[:4])
-            port, timeout = int(environment["MASTER_PORT"]), datetime.timedelta(seconds=float(seconds))
+            port = int(environment["MASTER_PORT"])
         except ValueError as error:
             raise SettingError(f"a variable of the job is not a number: {error}", remedy=TORCHRUN) from error
+        for kind, number, of in (("", rank, size), ("LOCAL_", local_rank, local_size)):
+            if not 0 <= number < of:
+                raise SettingError(f"{kind}RANK={number} is none of {kind}WORLD_SIZE={of} processes", remedy=TORCHRUN)
+        if not 0 < port < 1 << 16:
+            raise SettingError(f"MASTER_PORT={port} is no port", remedy=TORCHRUN)
+        try:
+            timeout = datetime.timedelta(seconds=float(seconds))
+        except (ValueError, OverflowError):
+            timeout = datetime.timedelta(0)
+        if timeout <= datetime.timedelta(0):
+            raise SettingError(
+                f"WORKSTATION_PEER_TIMEOUT={seconds} is no number of seconds above 0", remedy="Leave it out for 300."
+            )
         return cls(rank, size, local_rank, local_size, environment["MASTER_ADDR"], port, timeout)
 
 
@@ -74,22 +92,23 @@ def joined(asked: str = "auto") -> Iterator[torch.device]:
         return
     if device.type == "cuda":
         device = _own_gpu(place)
-    # The processes of this machine share its cores; torchrun sees to it only where OMP_NUM_THREADS is not set.
-    torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
+    if "OMP_NUM_THREADS" not in os.environ:  # which counts the threads of one process; these share a machine's cores
+        torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
     store = _meet(place)
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=store,
-        rank=place.rank,
-        world_size=place.size,
-        timeout=place.timeout,
-        device_id=device if device.type == "cuda" else None,
-    )
     try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=place.rank,
+            world_size=place.size,
+            timeout=place.timeout,
+            device_id=device if device.type == "cuda" else None,
+        )
         yield device
         any_of([False])  # the store's host must not leave while others still need it
     except Stopped:
-        dist.destroy_process_group()  # nothing is under way: the others are told at once that this rank has left
+        if dist.is_initialized():
+            dist.destroy_process_group()  # nothing is under way: the others are told at once that this rank has left
         raise
     except RuntimeError as error:
         if not _is_about_a_peer(error):
@@ -119,10 +138,12 @@ def _meet(place: Place) -> dist.Store:
     hosts = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     seconds = place.timeout.total_seconds()
     try:
+        if not hosts:
+            _until_it_answers(place)
         store = dist.TCPStore(
             place.host, place.port, place.size, hosts, place.timeout, wait_for_workers=False, multi_tenant=True
         )
-    except (RuntimeError, ValueError) as error:  # torch's DistNetworkError is a RuntimeError
+    except (OSError, RuntimeError, ValueError) as error:  # torch's DistNetworkError is a RuntimeError
         what = "listen on" if hosts else "reach"
         raise PeerError(
             f"rank {place.rank} cannot {what} {place.host}:{place.port}, where the job meets, within {seconds:.0f} s",
@@ -138,6 +159,19 @@ def _meet(place: Place) -> dist.Store:
                 remedy="Every node needs the same --nnodes and --nproc-per-node",
             )
     return store
+
+
+def _until_it_answers(place: Place) -> None:
+    """Raises OSError where it does not in time. torch would, too, after forty lines of C++ frames."""
+    deadline = time.monotonic() + place.timeout.total_seconds()
+    while True:
+        try:
+            socket.create_connection((place.host, place.port), max(1.0, deadline - time.monotonic())).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(BEAT / 5)
 
 
 def _wait_for_all(store: dist.Store, place: Place) -> None:
@@ -175,18 +209,65 @@ def any_of(flags: Sequence[bool]) -> list[bool]:
     return [bool(vote) for vote in votes]
 
 
+def silence() -> float | None:
+    """Seconds after which a peer counts as lost; None where there is none."""
+    place = Place.from_environment(os.environ)
+    return place.timeout.total_seconds() if place is not None and size() > 1 else None
+
+
+def in_background(work: Callable[[], Made]) -> Future[Made]:
+    """Begin `work` in a thread. A process that ends does not wait for it: a lost peer may hold it for half an hour."""
+    future: Future[Made] = Future()
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+
+    def run() -> None:
+        try:
+            if gpu is not None:
+                torch.cuda.set_device(gpu)  # each thread has its own
+            future.set_result(work())
+        except BaseException as error:  # whoever waits for it gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def awaited(future: Future[Made]) -> Made:
+    """What comes of it. That may take longer on a rank than a lost peer's time-out: the ranks tell each other meanwhile
+    that they live. Every rank must ask, for a future of its own, and all leave together."""
+    _live_until(lambda: bool(wait([future], BEAT).done))
+    return future.result()
+
+
+def _live_until(done: Callable[[], bool]) -> None:
+    """Until all ranks are done; `done` takes no longer than a beat to say no."""
+    while any_of([not done()])[0]:
+        pass
+
+
 def from_first(make: Callable[[], Made]) -> Made:
-    """What `make` returns on rank 0, on every rank; so is its WorkstationError. Every rank must ask."""
+    """What `make` returns on rank 0, on every rank; so is its WorkstationError. Every rank must ask.
+
+    `make` may take its time, but must not ask other ranks for anything.
+    """
     if size() == 1:
         return make()
     made: list[Any] = [None, None]  # and what and remedy of an error: it may not survive a pickle itself
     failure: WorkstationError | None = None
     if rank() == 0:
-        try:
-            made[0] = make()
-        except WorkstationError as error:
-            failure = error
-            made[1] = (error.what, error.remedy)
+        done = threading.Event()
+        with ThreadPoolExecutor(1) as beside:
+            living = beside.submit(_live_until, lambda: done.wait(BEAT))
+            try:
+                made[0] = make()
+            except WorkstationError as error:
+                failure = error
+                made[1] = (error.what, error.remedy)
+            finally:
+                done.set()
+        living.result()
+    else:
+        _live_until(lambda: True)
     dist.broadcast_object_list(made, src=0, device=torch.device("cpu"))
     if failure is not None:
         raise failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from workstation.errors import WorkstationError
 from workstation.training import distributed
 from workstation.training.parallel import average_statistics, own_chance, parallel, rank_shares, reducing
+from workstation.training.seed import chance, set_chance
 from workstation.training.settings import Settings
 
 Batch = Sequence[Tensor]
@@ -173,24 +174,24 @@ def fit(
 
 @contextmanager
 def _watched(state: Fit, hooks: Sequence[Hook]) -> Iterator[Fit]:
-    """The fit from its hooks' start to their end, which comes also when it is cut short."""
-    for hook in hooks:
-        hook.start(state)
-    try:
-        yield state
-    finally:
+    """The fit from its hooks' start to their end, which comes also when it, or another hook's start, is cut short."""
+    with ExitStack() as begun:
         for hook in hooks:
-            hook.end(state)
+            hook.start(state)
+            begun.callback(hook.end, state)
+        yield state
 
 
 def _from(batches: Iterable[Batch], epoch: int, done: int) -> Iterator[Batch]:
     """The batches of `epoch` but for the first `done`, which a resumed fit has seen already."""
     if hasattr(batches, "set_epoch"):
         batches.set_epoch(epoch)
-    with torch.random.fork_rng(enabled=done > 0):  # what augments them drew its numbers before the stop
-        iterator = iter(batches)
-        for _ in itertools.islice(iterator, done):
-            pass
+    kept = chance() if done else None
+    iterator = iter(batches)
+    for _ in itertools.islice(iterator, done):
+        pass
+    if kept is not None:
+        set_chance(kept)  # what shuffles and augments them drew its numbers before the stop
     return iterator
 
 

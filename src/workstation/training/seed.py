@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,3 +18,23 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # the global generator: libraries draw from it
     torch.manual_seed(seed)
+
+
+def chance() -> dict[str, Any]:
+    """Where the generators stand that a seed sets, the current GPU's among them: plain values, safe to load."""
+    numpy = np.random.get_state(legacy=False)
+    return {
+        "python": random.getstate(),
+        "numpy": numpy | {"state": numpy["state"] | {"key": numpy["state"]["key"].tolist()}},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_chance(kept: dict[str, Any]) -> None:
+    """Put them there again. A GPU's stay where they are if none was seen."""
+    random.setstate(kept["python"])
+    np.random.set_state(kept["numpy"])
+    torch.set_rng_state(kept["torch"])
+    if kept["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(kept["cuda"])
