@@ -12,8 +12,9 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "lab-faults.md"
 HEADER = """# What a Lab survives
 
-By `make lab-faults`: each fault is done to a real container of the image; each row is written by the test that saw it, and stays as it was
-where the test was not run or failed. A killed daemon's is by `pytest tests/survival --record --kill-docker`, which stops every container of the machine.
+By `make lab-faults`: each fault is done to a real container of the image; each row is written by the test that saw it,
+and stays as it was where the test was not run or failed. A killed daemon's is by
+`pytest tests/survival --record --kill-docker`, which stops every container of the machine.
 
 {machine}
 
