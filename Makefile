@@ -85,7 +85,7 @@ torch: build ## the training code's tests, inside the image, each chapter with S
 	@$(INSIDE) --seeds $${SEEDS:-1}
 
 .PHONY: seeds
-seeds: build ## each chapter's promise with five seeds: about eight minutes
+seeds: build ## each chapter's promise with five seeds
 	@$(INSIDE) -k seed
 
 .PHONY: course
