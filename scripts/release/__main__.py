@@ -36,8 +36,8 @@ def git(*command: str) -> str:
     return subprocess.run(["git", "-C", ROOT, *command], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def version() -> str:
-    found = re.search(r'^__version__ = "(.+)"$', git("show", "HEAD:src/workstation/__init__.py"), re.MULTILINE)
+def version(commit: str) -> str:
+    found = re.search(r'^__version__ = "(.+)"$', git("show", f"{commit}:src/workstation/__init__.py"), re.MULTILINE)
     assert found is not None
     return found[1]
 
@@ -67,8 +67,8 @@ def pinned(base_image: str) -> tuple[str, str]:
     return f"{base_image}@{digest}", digest
 
 
-def build(engine: Engine, targets: Sequence[str], out: Path, cache: bool = True) -> dict[str, Image]:
-    """Build `targets` from the committed tree into `out`."""
+def build(engine: Engine, targets: Sequence[str], out: Path, commit: str, cache: bool = True) -> dict[str, Image]:
+    """Build `targets` of `commit` into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     chosen = settings()
     base, digest = pinned(chosen["BASE_IMAGE"])
@@ -76,14 +76,14 @@ def build(engine: Engine, targets: Sequence[str], out: Path, cache: bool = True)
         **chosen,
         "BASE_IMAGE": base,
         "BASE_DIGEST": digest,
-        "REVISION": git("rev-parse", "HEAD"),
-        "VERSION": version(),
+        "REVISION": commit,
+        "VERSION": version(commit),
         "BUILDER": engine.output("version", "--format", "Docker {{.Server.Version}}"),
         "OUT": str(out),
     }
     with tempfile.TemporaryDirectory() as folder:
         # A checkout of its own: what git does not track cannot slip in, and every mode is git's.
-        git("worktree", "add", "--detach", "--force", folder, "HEAD")
+        git("worktree", "add", "--detach", "--force", folder, commit)
         try:
             for number, target in enumerate(targets):
                 command = ["docker", "buildx", "build", "--builder", "default", "--network", engine.network]
@@ -94,7 +94,7 @@ def build(engine: Engine, targets: Sequence[str], out: Path, cache: bool = True)
                     raise ReleaseError(f"the build of {target} failed", "The lines above say where", 69)
         finally:
             git("worktree", "remove", "--force", folder)
-    commit_time = int(git("log", "-1", "--format=%ct"))
+    commit_time = int(git("log", "-1", "--format=%ct", commit))
     return {target: seal(out / f"{target}.tar", commit_time) for target in targets}
 
 
@@ -110,13 +110,13 @@ def baked(target: str, variables: Mapping[str, str]) -> list[str]:
     return [*options, definition["context"]]
 
 
-def reproduce(targets: Sequence[str]) -> int:
-    """Build twice from nothing and compare, target by target."""
+def reproduce(targets: Sequence[str], commit: str) -> int:
+    """Build twice from nothing and compare, target by target. The commit is the same, whatever HEAD is meanwhile."""
     with tempfile.TemporaryDirectory(dir=DIST) as folder:
         runs = []
         for number in ("first", "second"):
             with containerd_engine(settings()["BASE_IMAGE"]) as engine:
-                runs.append(build(engine, targets, Path(folder) / number, cache=False))
+                runs.append(build(engine, targets, Path(folder) / number, commit, cache=False))
         differ = 0
         for target in targets:
             first, second = (run[target] for run in runs)
@@ -139,10 +139,11 @@ def main() -> int:
         if git("status", "--porcelain", "--untracked-files=no"):
             raise ReleaseError("there are uncommitted changes", "Commit them: a release is a commit's image", 78)
         DIST.mkdir(exist_ok=True)
+        commit = git("rev-parse", "HEAD")
         if arguments.action == "reproduce":
-            return reproduce(targets)
+            return reproduce(targets, commit)
         with containerd_engine(settings()["BASE_IMAGE"]) as engine:
-            for target, image in build(engine, targets, DIST).items():
+            for target, image in build(engine, targets, DIST, commit).items():
                 packed = sum(layer["size"] for layer in image.layers)
                 print(f"{image.path.relative_to(ROOT)}: {target} {image.digest}, {packed / 1e9:.2f} GB to pull")
             return 0
