@@ -51,7 +51,9 @@ def opened(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev
         assert started["outcome"] == "success"
         yield DevContainer(folder, client.containers.get(started["containerId"]))
     finally:
-        for container in client.containers.list(all=True, filters={"label": f"devcontainer.local_folder={folder}"}):
+        for container in client.containers.list(
+            all=True, ignore_removed=True, filters={"label": f"devcontainer.local_folder={folder}"}
+        ):
             made_for_this_user = container.image
             container.remove(force=True)
             if made_for_this_user.id != client.images.get(image).id:

@@ -106,7 +106,7 @@ def free_ports(count: int) -> list[int]:
 
 def clean_up(network: str) -> None:
     client = DockerClient().client
-    for container in client.containers.list(all=True, filters={"name": network}):
+    for container in client.containers.list(all=True, ignore_removed=True, filters={"name": network}):
         container.remove(force=True)
     for volume in client.volumes.list(filters={"name": network}):
         volume.remove(force=True)

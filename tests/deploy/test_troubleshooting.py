@@ -32,7 +32,7 @@ def own() -> Iterator[str]:
     """A name for what the test makes; nothing of that name is left."""
     name, client = f"torch-workstation-test-{uuid.uuid4().hex[:8]}", DockerClient().client
     yield name
-    for container in client.containers.list(all=True, filters={"name": name}):
+    for container in client.containers.list(all=True, ignore_removed=True, filters={"name": name}):
         container.remove(force=True)
     for volume in client.volumes.list(filters={"name": name}):
         volume.remove(force=True)

@@ -44,7 +44,10 @@ def made_by(client: docker.DockerClient, pid: int) -> list[str]:
     """What the imagecheck of that process made and has not removed; another's, beside it, does not count."""
     query = {"label": reaper.RUN}
     found = [
-        *((str(container.name), container.labels) for container in client.containers.list(all=True, filters=query)),
+        *(
+            (str(container.name), container.labels)
+            for container in client.containers.list(all=True, ignore_removed=True, filters=query)
+        ),
         *((str(network.name), network.attrs["Labels"]) for network in client.networks.list(filters=query)),
         *((str(volume.name), volume.attrs["Labels"]) for volume in client.volumes.list(filters=query)),
     ]
@@ -168,10 +171,10 @@ def test_a_kept_container_outlives_the_run_and_the_next(small: str) -> None:
     done = run("--keep", "--only", "operations.no-tty", small)
     try:
         judge(small, Settings(only=("contents.not-root",)))
-        (kept,) = client.containers.list(all=True, filters={"label": reaper.KEPT})
+        (kept,) = client.containers.list(all=True, ignore_removed=True, filters={"label": reaper.KEPT})
         assert str(kept.name) in done.stdout
     finally:
-        for container in client.containers.list(all=True, filters={"label": reaper.KEPT}):
+        for container in client.containers.list(all=True, ignore_removed=True, filters={"label": reaper.KEPT}):
             container.remove(force=True)
         for volume in client.volumes.list(filters={"label": reaper.KEPT}):
             volume.remove(force=True)
