@@ -118,16 +118,17 @@ def _options(first: dict[str, Any], second: dict[str, Any]) -> Iterator[str]:
 
 def _differing_files(first: Image, one: dict[str, Any], second: Image, other: dict[str, Any]) -> Iterator[str]:
     before, after = first.files(one), second.files(other)
+    diffoscope = shutil.which("diffoscope")
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):
             yield f"{path}: {before.get(path, 'not there')} / {after.get(path, 'not there')}"
-            yield from _inside(first.content(one, path), second.content(other, path))
+            if diffoscope is not None:  # to have a file's content, a layer of gigabytes is read
+                yield from _inside(diffoscope, first.content(one, path), second.content(other, path))
 
 
-def _inside(first: bytes | None, second: bytes | None) -> Iterator[str]:
-    """What diffoscope, where it is installed, says of two contents that differ: it reads archives, libraries, .pyc."""
-    diffoscope = shutil.which("diffoscope")
-    if diffoscope is None or first is None or second is None or first == second:
+def _inside(diffoscope: str, first: bytes | None, second: bytes | None) -> Iterator[str]:
+    """What diffoscope says of two contents that differ: it reads archives, libraries, .pyc."""
+    if first is None or second is None or first == second:
         return
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("first", "second")]

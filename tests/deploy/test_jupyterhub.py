@@ -19,6 +19,7 @@ import pytest
 import requests
 from docker.models.containers import Container
 from lab import run
+from leftovers import remove_named
 from testcontainers.core.docker_client import DockerClient
 from throwaway import DEPLOY, ROOT, node_modules, venv
 
@@ -83,7 +84,7 @@ def hub(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     finally:
         process.terminate()
         process.wait(timeout=60)
-        clean_up(network)
+        remove_named(network)
 
 
 def healthy(hub: Hub) -> bool:
@@ -102,16 +103,6 @@ def free_ports(count: int) -> list[int]:
     finally:
         for free in sockets:
             free.close()
-
-
-def clean_up(network: str) -> None:
-    client = DockerClient().client
-    for container in client.containers.list(all=True, ignore_removed=True, filters={"name": network}):
-        container.remove(force=True)
-    for volume in client.volumes.list(filters={"name": network}):
-        volume.remove(force=True)
-    for made in client.networks.list(names=[network]):
-        made.remove()
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +172,7 @@ def test_the_next_persons_container_does_not_reach_hers(hub: Hub, ada: requests.
 def network_name() -> Iterator[str]:
     name = f"torch-workstation-test-{uuid.uuid4().hex[:8]}"
     yield name
-    clean_up(name)
+    remove_named(name)
 
 
 def load(network: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab import START_DEADLINE_S, wait_for
+from leftovers import remove_named
 from testcontainers.core.docker_client import DockerClient
 from throwaway import ROOT
 
@@ -30,14 +31,9 @@ def command_of_the_page(begins: str, names: dict[str, str]) -> list[str]:
 @pytest.fixture
 def own() -> Iterator[str]:
     """A name for what the test makes; nothing of that name is left."""
-    name, client = f"torch-workstation-test-{uuid.uuid4().hex[:8]}", DockerClient().client
+    name = f"torch-workstation-test-{uuid.uuid4().hex[:8]}"
     yield name
-    for container in client.containers.list(all=True, ignore_removed=True, filters={"name": name}):
-        container.remove(force=True)
-    for volume in client.volumes.list(filters={"name": name}):
-        volume.remove(force=True)
-    for network in client.networks.list(names=[name]):
-        network.remove()
+    remove_named(name)
 
 
 def in_project(name: str, image: str, *command: str) -> subprocess.CompletedProcess[str]:
