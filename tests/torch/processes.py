@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
+import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from workstation.errors import WorkstationError
@@ -52,3 +56,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def stopped(job: subprocess.Popen[str], out: Path, deadline_s: float = 120) -> tuple[str, float]:
+    """SIGTERM to a run once its first fit has begun in `out`: what it says on standard error, seconds to its end."""
+    deadline = time.monotonic() + deadline_s
+    while not list(out.glob("events.*")):
+        assert job.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    job.send_signal(signal.SIGTERM)
+    told = time.monotonic()
+    _, said = job.communicate(timeout=60)
+    return said, time.monotonic() - told

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import stopped
 
 from workstation.errors import SettingError
 from workstation.examples.catalog import chapter
@@ -88,16 +87,9 @@ def test_sigterm_is_no_failure_and_the_run_goes_on_from_there(tmp_path: Path) ->
     out = tmp_path / "run"
     command = [sys.executable, *WORKSTATION, "cnn", "--epochs", "1000", "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("events.*")):  # the first fit has begun
-            assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        running.send_signal(signal.SIGTERM)
-        told = time.monotonic()
-        _, said = running.communicate(timeout=60)
+        said, seconds = stopped(running, out)
     assert running.returncode == 0
-    assert time.monotonic() - told < 30
+    assert seconds < 30
     assert "of cnn, which is saved. Go on with --resume" in said
     assert len(list(out.glob("cnn-*"))) == 1
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from processes import stopped
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
 STEPS, DIES_AT, SECONDS = 7, 4, 120
@@ -68,15 +68,8 @@ def test_all_processes_have_saved_and_ended_within_30_seconds_when_torchrun_is_t
     out = tmp_path / "run"
     command = [*TORCHRUN, "--nproc-per-node", "2", "-m", "workstation", "examples", "run", "cnn", "--epochs", "1000"]
     with subprocess.Popen([*command, "--out", out], stderr=subprocess.PIPE, text=True) as job:
-        deadline = time.monotonic() + SECONDS
-        while not list(out.glob("events.*")):  # the first fit has begun
-            assert job.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        job.send_signal(signal.SIGTERM)
-        told = time.monotonic()
-        _, said = job.communicate(timeout=SECONDS)
-    assert time.monotonic() - told < 30
+        said, seconds = stopped(job, out)
+    assert seconds < 30
     assert said.count("of cnn, which is saved") == 2
     assert len(list(out.glob("cnn-*"))) == 1
     assert not list(out.glob(".*.partial"))
