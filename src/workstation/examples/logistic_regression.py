@@ -1,7 +1,7 @@
 """Logistic regression (A2 §4.1, §2.6): is a tumour malignant? And what "accuracy" leaves out.
 
-The article prints the sigmoid and stops: no probability, no loss, no data. And it calls accuracy the measure of a
-model, though calling every tumour benign would be right 63 times in 100.
+The article prints the sigmoid and stops: no probability, no loss, no data. And the one measure that it computes is
+accuracy, though calling every tumour benign would be right 63 times in 100.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Transfer learning: one handwritten example a digit, after much print (A1 §1.1–1.2; A2 §1.1–1.2).
+"""Transfer learning: one handwritten example a digit, after much print (A1 §1.2; A2 §1.1–1.2).
 
 The article praises pretrained models and shows none. A network that has read printed characters knows strokes and
 corners. Given ten handwritten pictures, one a digit, it should read more of the other 1787 than one that starts from
