@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from workstation.examples import guestbook, multilingual, tiny_bert, wordpiece
-from workstation.examples.hub import LARGE, ModelError
-from workstation.examples.multilingual import TINY, choose
+from workstation.examples import guestbook, hub, multilingual, tiny_bert, wordpiece
+from workstation.examples.hub import ModelError
 from workstation.training.settings import Settings
 
 
 @pytest.mark.slow
 def test_labels_in_english_are_enough_for_chinese(settings: Settings) -> None:
-    result = multilingual.run(settings, model=TINY)
+    result = multilingual.run(settings)
     assert result.holds(), result
     assert result.model.startswith("tiny BERT")
 
 
 def test_pretraining_on_few_guests_repeats_to_the_bit_and_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guestbook, "GUESTS", 128)
-    first, second = (multilingual.run(Settings(seed=1, epochs=1), model=TINY) for _ in range(2))
+    first, second = (multilingual.run(Settings(seed=1, epochs=1)) for _ in range(2))
     assert first == second
     assert not first.holds()
 
@@ -31,7 +31,7 @@ def test_pretraining_on_few_guests_repeats_to_the_bit_and_breaks_the_promise(mon
 def test_guests_whose_remarks_have_nothing_in_common_teach_it_no_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     firsts, seconds = guestbook.guests(seed=0)
     monkeypatch.setattr(guestbook, "guests", lambda _: (firsts, seconds[1:] + seconds[:1]))
-    result = multilingual.run(Settings(), model=TINY)
+    result = multilingual.run(Settings())
     assert not result.holds(), result
 
 
@@ -46,18 +46,12 @@ def test_a_folder_asked_for_by_name_is_used_and_named_and_where_damaged_is_one_c
     assert caught.value.remedy
 
 
-def test_without_a_gpu_it_takes_the_tiny_one_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert choose(None, Settings()) is None
-    assert LARGE in capsys.readouterr().err
-
-
-def test_with_a_gpu_and_no_network_it_takes_the_tiny_one_and_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert choose(None, Settings(torch.device("cuda"))) is None
-    assert "HF_HUB_OFFLINE" in capsys.readouterr().err
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_no_model_of_the_hub_is_looked_for_unless_it_is_named(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(hub, "locate", lambda name: pytest.fail(f"looked for {name}"))
+    monkeypatch.setattr(tiny_bert, "pretrain", Mock(side_effect=InterruptedError))  # that far, and no further
+    with pytest.raises(InterruptedError):
+        multilingual.run(Settings(torch.device(device)))
 
 
 def test_pretraining_sees_all_words_and_no_label_and_the_test_sees_new_things() -> None:

@@ -10,7 +10,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from workstation import network
 from workstation.errors import WorkstationError
 
-LARGE = "google-bert/bert-base-multilingual-cased"  # what chapter 22 would rather take than its tiny one
+LARGE = "google-bert/bert-base-multilingual-cased"  # what chapter 22 takes by name in place of its tiny one
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 

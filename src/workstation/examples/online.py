@@ -186,7 +186,7 @@ class Photograph(nn.Module):
 
 
 def languages(settings: Settings, hooks: Sequence[Hook]) -> Languages:
-    """The multilingual chapter with the BERT of the Hub, on whatever device: who asks for it by name can wait."""
+    """The multilingual chapter with the BERT of the Hub."""
     from workstation.examples import multilingual  # transformers takes seconds to import, and no other study needs it
 
     return Languages(**dataclasses.asdict(multilingual.run(settings, hooks, model=hub.LARGE)))
