@@ -112,7 +112,13 @@ def train(
         optimizer, max_lr=0.005, total_steps=epochs + 1, pct_start=0.2, div_factor=2
     )
     batches = Batches((source, shifted(target), target), size=16, seed=settings.seed)
-    return fit(translator, batches, loss, optimizer, epochs=epochs, settings=settings, scheduler=schedule, hooks=hooks)
+    return fit(translator, batches, loss, optimizer, epochs=epochs, settings=settings, scheduler=schedule,
+               weight=counted, hooks=hooks)  # fmt: skip
+
+
+def counted(target: Tensor) -> int:
+    """The pieces that `loss` is a mean over."""
+    return int((target != PAD).sum())
 
 
 def loss(logits: Tensor, target: Tensor) -> Tensor:
