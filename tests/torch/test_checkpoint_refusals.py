@@ -87,9 +87,9 @@ def test_one_fits_checkpoints_are_not_anothers_whose_name_begins_alike(tmp_path:
     assert saved(tmp_path)[:2] == others
 
 
-def tune(directory: Path, *, width: int = 3, rate: float = 0.1, epochs: int = 2, adam: bool = True) -> None:
+def tune(directory: Path, *, width: int = 3, epochs: int = 2, adam: bool = True, decay: bool = False) -> None:
     model = nn.Sequential(nn.Linear(3, width), nn.Linear(width, 1))
-    optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(model.parameters(), lr=rate)
+    optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(model.parameters(), lr=0.1)
     rows = torch.randn(8, 3)
     fit(
         model,
@@ -98,8 +98,16 @@ def tune(directory: Path, *, width: int = 3, rate: float = 0.1, epochs: int = 2,
         optimizer,
         epochs=epochs,
         settings=Settings(),
+        scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9) if decay else None,
         hooks=[Checkpoints(directory)],
     )
+
+
+def test_a_second_fit_of_one_name_is_not_given_the_firsts_weights(tmp_path: Path) -> None:
+    saves = Checkpoints(tmp_path)
+    train(CPU, saves)
+    with pytest.raises(CheckpointError, match="a fit called train has ended here already"):
+        train(CPU, saves)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +115,7 @@ def tune(directory: Path, *, width: int = 3, rate: float = 0.1, epochs: int = 2,
     [
         ({"width": 4}, "saved with parameters 16, not 21"),
         ({"adam": False}, "saved with optimizer Adam, not SGD"),
+        ({"decay": True}, "saved with scheduler none, not ExponentialLR"),
         ({"epochs": 1}, "saved with epochs 2, not 1"),
         ({"epochs": 3}, "saved with epochs 2, not 3"),
     ],

@@ -63,6 +63,7 @@ class Checkpoints(Hook):
     def __init__(self, directory: Path, every_seconds: float = 10.0) -> None:
         self._directory = directory
         self._every_seconds = every_seconds
+        self._finished: set[str] = set()
 
     def start(self, fit: Fit) -> None:
         self._saved_at, self._interval = time.monotonic(), self._every_seconds
@@ -72,6 +73,11 @@ class Checkpoints(Hook):
         self._sigterm = False
         self._restore_sigterm = on_sigterm(self._heed_sigterm)
         try:
+            if fit.name in self._finished:
+                raise CheckpointError(
+                    f"a fit called {fit.name} has ended here already, and this one would only be given its weights",
+                    remedy="Give each a name of its own: fit(…, name=…).",
+                )
             newest = self._go_on(fit.name)
             if newest is not None:
                 _load(fit, newest, self._group)
@@ -91,6 +97,7 @@ class Checkpoints(Hook):
             self._save(fit)
         if len(fit.losses) == fit.epochs:
             self._finish_save()
+            self._finished.add(fit.name)
         else:
             self._leave(fit, leaving)
 
@@ -165,7 +172,7 @@ class Checkpoints(Hook):
 
     def _prune(self, name: str) -> None:
         for old in saved(self._directory, name)[:-KEEP]:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)  # the save has succeeded; the next one tries again
 
     def restore(self, model: nn.Module, name: str) -> bool:
         """Put the newest whole checkpoint's weights, and nothing else, into `model`; False where there is none."""
@@ -229,6 +236,7 @@ def _state(fit: Fit) -> dict[str, Any]:
             "unread": fit.read() if fit.unread else torch.empty(0),
             "weights": fit.weights,
             "chance": chance(),
+            "dawn": fit.dawn,
         },
         rest,
     )
@@ -262,6 +270,7 @@ def _load(fit: Fit, path: Path, group: dist.ProcessGroup | None) -> None:
     # A step's loss is the sum of what the ranks have of it: the first has all, the others nothing.
     unread = rest["unread"] if distributed.rank() == 0 else torch.zeros_like(rest["unread"])
     fit.unread[:] = unread.to(next(fit.model.parameters()).device).unbind()
+    fit.dawn = rest["dawn"]
     set_chance(rest["chance"])
 
 

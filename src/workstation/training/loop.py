@@ -51,6 +51,7 @@ class Fit:
     # and each rank's own: their sum over the ranks is the batch's.
     unread: list[Tensor] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
+    dawn: dict[str, Any] = field(default_factory=dict)  # where the random generators stood when that epoch began
 
     @property
     def step(self) -> int:
@@ -152,7 +153,7 @@ def fit(
         gradient = _Gradient(replica, loss, weight, accumulate, settings)
         for epoch in range(len(state.losses), epochs):
             trained.train()
-            for batch in _from(batches, epoch, done=len(state.unread)):
+            for batch in _from(batches, epoch, state):
                 optimizer.zero_grad(set_to_none=True)
                 state.unread.append(gradient.add(batch, state.step))
                 state.weights.append(weight(batch[-1]))
@@ -182,16 +183,20 @@ def _watched(state: Fit, hooks: Sequence[Hook]) -> Iterator[Fit]:
         yield state
 
 
-def _from(batches: Iterable[Batch], epoch: int, done: int) -> Iterator[Batch]:
-    """The batches of `epoch` but for the first `done`, which a resumed fit has seen already."""
+def _from(batches: Iterable[Batch], epoch: int, state: Fit) -> Iterator[Batch]:
+    """The batches of `epoch` but for those that a resumed fit has seen of it already."""
     if hasattr(batches, "set_epoch"):
         batches.set_epoch(epoch)
-    kept = chance() if done else None
+    now, done = chance(), len(state.unread)
+    if done:
+        set_chance(state.dawn)  # a loader draws its order as it begins: once more the one that it had
+    else:
+        state.dawn = now
     iterator = iter(batches)
     for _ in itertools.islice(iterator, done):
         pass
-    if kept is not None:
-        set_chance(kept)  # what shuffles and augments them drew its numbers before the stop
+    if done:
+        set_chance(now)
     return iterator
 
 

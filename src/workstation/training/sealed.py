@@ -34,7 +34,7 @@ class Written(WriteResult):
 class Writer(FileSystemWriter):
     """Every rank writes its file under a hidden name; when all have, rank 0 seals the directory, and it is shown."""
 
-    def __init__(self, directory: Path, shown: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, directory: Path, shown: Callable[[], object]) -> None:
         super().__init__(directory.with_name(f".{directory.name}.partial"))
         self._directory = directory
         self._shown = shown  # called on rank 0 afterwards
