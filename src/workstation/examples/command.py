@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workstation.errors import SettingError
+from workstation.arguments import positive, refuse_with_resume, seed
 from workstation.examples.catalog import CHAPTERS, Chapter, chapter
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--compile", action="store_true", help="torch.compile the model")
     running.add_argument("--amp", action="store_true", help="mixed precision: bfloat16 where it is safe")
     running.add_argument("--shard", action="store_true", help="under torchrun: FSDP2, not DDP")
-    running.add_argument("--seed", type=_natural, help="default: 0")
-    running.add_argument("--epochs", type=_positive, help="default: as many as the example asks for")
+    running.add_argument("--seed", type=seed, help="default: 0")
+    running.add_argument("--epochs", type=positive, help="default: as many as the example asks for")
     running.add_argument("--out", type=Path, metavar="DIR", help="a new directory; default: ~/runs/NAME/001, 002, …")
     running.add_argument(
         "--data",
@@ -95,7 +95,7 @@ def _session(asked: Chapter, arguments: argparse.Namespace, device: Any) -> Sess
     from workstation.training.settings import Settings
 
     if arguments.resume:
-        _refuse_new_settings(arguments)
+        refuse_with_resume(arguments, ("seed", "epochs", "out", "compile", "amp", "data"))
         return Session.stopped(asked, arguments.resume, device, arguments.shard)
     chosen = (arguments.seed or 0, arguments.epochs, arguments.compile, arguments.amp, arguments.shard)
     if arguments.data:
@@ -103,12 +103,6 @@ def _session(asked: Chapter, arguments: argparse.Namespace, device: Any) -> Sess
 
         STUDIES[arguments.data].at_hand()  # before the run has a directory: what cannot be had leaves none behind
     return Session.new(asked, Settings(device, *chosen), arguments.out, arguments.data)
-
-
-def _refuse_new_settings(arguments: argparse.Namespace) -> None:
-    for name in ("seed", "epochs", "out", "compile", "amp", "data"):
-        if getattr(arguments, name) not in (None, False):
-            raise SettingError(f"--{name} with --resume", remedy="A resumed run keeps the settings it began with.")
 
 
 def _show(title: str, report: dict[str, Any], directory: Path) -> None:
@@ -123,16 +117,3 @@ def _show(title: str, report: dict[str, Any], directory: Path) -> None:
     console.print(f"{VERDICTS[report['holds']]}: {report['promise']} (seed {report['seed']}, {report['seconds']} s)")
     console.print(f"data: {report['data']}")
     console.print(f"kept in {directory}")
-
-
-def _positive(text: str) -> int:
-    number = _natural(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
