@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240  # until anything that is waited for counts as failed
 POLL = 0.1
-STEPS_AN_EPOCH = 10  # of job.py
+STEPS_AN_EPOCH, LINGERS_AT = 10, 40  # of job.py
 
 
 @dataclass(frozen=True)

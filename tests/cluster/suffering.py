@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from cluster import Cluster
+from cluster import LINGERS_AT, Cluster, Line
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,17 @@ def die_in_save(cluster: Cluster) -> None:
 
 
 def slow_node(cluster: Cluster) -> None:
-    cluster.docker("update", "--cpus", "0.2", cluster.node(1))
+    before, began = pace(cluster.log()), time.time()
+    cluster.docker("update", "--cpus", "0.02", cluster.node(1))
+    cluster.wait("steps at the slow node's pace", lambda: cluster.last_step() >= LINGERS_AT - 1)
+    after = pace([line for line in cluster.log() if line.time > began])
+    assert after > 1.5 * before, f"{after:.2f} s a step, {before:.2f} before: the node was not slow"
+
+
+def pace(log: list[Line]) -> float:
+    """Seconds a step, the median, before the job begins to linger."""
+    times = [line.time for line in log if line.step is not None and line.step < LINGERS_AT]
+    return statistics.median(later - earlier for earlier, later in pairwise(times))
 
 
 def _wait_for_others(cluster: Cluster) -> None:
@@ -108,5 +121,5 @@ FAULTS = [
     Fault("stop every node (SIGTERM), start them", preempt_all, "saved on the way out", announced=True),
     Fault("flip a bit of the newest checkpoint", damage_newest_checkpoint, "the one before it is used", damages=1),
     Fault("die while a checkpoint is shown", die_in_save, "the one before it is used", {"DIE_IN_SAVE": "1"}),
-    Fault("a node with a fifth of a core", slow_node, "all go at its pace", interrupts=False),
+    Fault("a node with a fiftieth of a core", slow_node, "all go at its pace", interrupts=False),
 ]
