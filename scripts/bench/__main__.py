@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from engine import RESULTS, env_file, output
+from chapters import measure_chapters
+from engine import RESULTS, build_settings, output
 from measured import Section
 from rebuild import measure_rebuild
 from rich.console import Console
@@ -36,13 +37,14 @@ MEASURES: Mapping[str, Callable[[int], Section]] = {
     "update": measure_update,
     "training": measure_training,
     "scaling": measure_scaling,
+    "chapters": measure_chapters,
 }
 console = Console(stderr=True)
 
 
 def machine() -> str:
     engine = output("docker", "version", "--format", "{{.Server.Version}}")
-    base = env_file()["BASE_IMAGE"]
+    base = build_settings()["BASE_IMAGE"]
     return f"{time.strftime('%Y-%m-%d')}, Docker {engine}, {os.cpu_count()} CPU cores, no GPU, base `{base}`"
 
 

@@ -19,9 +19,12 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def env_file() -> dict[str, str]:
-    lines = (ROOT / ".env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+def build_settings() -> dict[str, str]:
+    """What a build on this machine stands on, as Compose reads it from .env and the shell."""
+    asked = ["docker", "compose", "config", "--format", "json"]
+    project = json.loads(subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    base = project["services"]["workstation"]["build"]["args"]["BASE_IMAGE"]
+    return {"BASE_IMAGE": base, "CA_BUNDLE": project["secrets"]["ca"]["file"]}
 
 
 def copy_of_the_tree(folder: str) -> Path:
@@ -40,9 +43,9 @@ def add_line(file: Path) -> None:
 
 def build(context: Path, tag: str, *options: str, dockerfile: Path | None = None) -> float:
     """Seconds a build takes."""
-    settings = env_file()
+    chosen = build_settings()
     command = ["docker", "buildx", "build", "--load", "--quiet", "--tag", tag, *options]
-    command += ["--build-arg", f"BASE_IMAGE={settings['BASE_IMAGE']}", "--secret", f"id=ca,src={settings['CA_BUNDLE']}"]
+    command += ["--build-arg", f"BASE_IMAGE={chosen['BASE_IMAGE']}", "--secret", f"id=ca,src={chosen['CA_BUNDLE']}"]
     command += ["--file", str(dockerfile)] if dockerfile else []
     before = time.monotonic()
     subprocess.run([*command, str(context)], check=True, stdout=subprocess.DEVNULL)
