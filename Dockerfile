@@ -2,12 +2,24 @@
 # venv, build side by side and are laid over each other by COPY --link: a change in one leaves the others' digests alone.
 ARG BASE_IMAGE=nvidia/cuda:13.0.3-base-ubuntu24.04
 
+# ------------------------------------------------------------------------------------------------------------ base
+# What NVIDIA's base holds of CUDA goes: a second libcudart, where the wheels' is to be the only one (decision 2), and an
+# https package source that nothing is installed from and that a proxy which opens TLS would make unreadable to apt.
+FROM ${BASE_IMAGE} AS base
+# A release's files have one date: without it, what Python compiles while apt runs is another file each time.
+ARG SOURCE_DATE_EPOCH
+RUN if [ -e /usr/local/cuda ]; then \
+        apt-get purge --yes --allow-change-held-packages 'cuda-*' \
+        && rm -rf /usr/local/cuda* /etc/alternatives/cuda* /etc/ld.so.conf.d/*cuda* /etc/apt/sources.list.d/cuda* \
+        && ldconfig \
+        && rm -rf /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache /var/log/*; \
+    fi
+
 # ---------------------------------------------------------------------------------------------------------- system
-FROM ${BASE_IMAGE} AS system
+FROM base AS system
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV LANG=C.UTF-8
-# A release's files have one date: without it, what Python compiles while apt runs is another file each time.
 ARG SOURCE_DATE_EPOCH
 ARG APT_SNAPSHOT=
 
@@ -133,6 +145,8 @@ ENV HOME=/home/workstation \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     # OpenMP's threads spin 300 000 times before they sleep: a second notebook slows both 4 to 8 times (decision 9)
     GOMP_SPINCOUNT=1000 \
+    # NVIDIA's hook would refuse to start a container over a driver that is too old: the Lab starts, and the doctor says it
+    NVIDIA_DISABLE_REQUIRE=1 \
     # torchrun's rounds would share one store, and restarted workers find the dead ones' addresses in it
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 

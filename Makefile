@@ -27,7 +27,8 @@ down: ## stop the Lab; notebooks and caches stay in their volumes
 
 .PHONY: url
 url: ## the Lab's link, token included
-	@source .env; echo "http://127.0.0.1:$${PORT}/lab?token=$${JUPYTER_TOKEN}"
+	@docker compose logs --no-log-prefix workstation | sed -nE 's|^[^ ]* {4}(https?://127\.0\.0\.1:.*)$$|\1|p' | tail -n 1 | grep . \
+	    || { echo 'No Lab has been started yet: make up' >&2; exit 1; }
 
 .PHONY: logs
 logs: ## what the Lab prints
@@ -41,7 +42,7 @@ doctor: ## what this machine can do, as seen from inside the running Lab
 purge: ## delete the image and BOTH volumes, your notebooks too; asks first
 	@read -r -p 'This deletes the image and every notebook in the home volume. Type "delete" to go on: ' answer; \
 	[ "$$answer" = delete ] || { echo 'Nothing was deleted.'; exit 1; }
-	@docker compose down --volumes --rmi local
+	@docker compose down --volumes --rmi all
 
 .PHONY: engine
 engine:
@@ -66,7 +67,7 @@ devel: .env ## the image with nvcc: IMAGE=torch-workstation:devel
 # ------------------------------------------------------------------------------------------------------------- checking
 
 .PHONY: test
-test: unit image torch cluster-test browser ## every test of the image; `make faults` tests the judge
+test: unit image torch cluster-test browser ## unit, image, torch, cluster-test and browser; the notebooks are `make course`
 
 .PHONY: unit
 unit: venv ## tests that need no Docker

@@ -29,6 +29,7 @@ from seal import seal
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
 TARGETS = ("workstation", "devel")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # Docker keeps these out of the image
 LOCAL_BASE = "torch-workstation-base:local"  # scripts/base-image makes it where no registry answers
 
 
@@ -43,28 +44,30 @@ def version(commit: str) -> str:
 
 
 def settings() -> dict[str, str]:
-    """What .env, which scripts/configure writes, says of the base and the site's CA."""
-    lines = (ROOT / ".env").read_text().splitlines()
-    found = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {name: found[name] for name in ("BASE_IMAGE", "CA_BUNDLE", "PIP_INDEX_URL") if name in found}
+    """What a build on this machine is given: .env, the shell and the commit's own defaults, as Compose reads them."""
+    asked = subprocess.run(
+        ["docker", "compose", "config", "--format", "json"], cwd=ROOT, capture_output=True, text=True
+    )
+    if asked.returncode != 0:
+        raise ReleaseError(f"docker compose cannot read its settings: {asked.stderr.strip()}", "Mend .env", 78)
+    project = json.loads(asked.stdout.replace("$$", "$"))  # Compose writes what it could read again
+    arguments = project["services"]["workstation"]["build"]["args"]
+    return {name: value for name, value in arguments.items() if value} | {"CA_BUNDLE": project["secrets"]["ca"]["file"]}
 
 
 def pinned(base_image: str) -> tuple[str, str]:
-    """What to build from, and its digest. A tag alone would name another image tomorrow.
+    """What to build from, and its digest. A tag alone would name another image tomorrow, and may do so on this machine.
 
     A base that this machine made is in no registry and has no digest that another machine would know.
     """
-    if base_image == LOCAL_BASE:
-        return base_image, ""
+    name, _, digest = base_image.partition("@")
+    if base_image == LOCAL_BASE or digest:
+        return base_image, digest
     engine = Engine("")
-    asked = ("image", "inspect", "--format", "{{json .RepoDigests}}", base_image)
-    if subprocess.run(["docker", *asked], capture_output=True).returncode:
-        engine.output("pull", "--quiet", base_image)
-    digests: list[str] = json.loads(engine.output(*asked))
-    if not digests:
-        raise ReleaseError(f"{base_image} came from no registry", f"docker pull {base_image}", 69)
+    engine.output("pull", "--quiet", name)
+    digests: list[str] = json.loads(engine.output("image", "inspect", "--format", "{{json .RepoDigests}}", name))
     digest = digests[0].rpartition("@")[2]
-    return f"{base_image}@{digest}", digest
+    return f"{name}@{digest}", digest
 
 
 def build(engine: Engine, targets: Sequence[str], out: Path, commit: str, cache: bool = True) -> dict[str, Image]:
@@ -87,6 +90,7 @@ def build(engine: Engine, targets: Sequence[str], out: Path, commit: str, cache:
         try:
             for number, target in enumerate(targets):
                 command = ["docker", "buildx", "build", "--builder", "default", "--network", engine.network]
+                command += [f"--build-arg={name}={chosen[name]}" for name in PROXIES if name in chosen]
                 if number == 0 and not cache:
                     command += ["--no-cache"]  # the later ones stand on what the first has just made
                 command += baked(target, variables)

@@ -13,8 +13,8 @@ import pytest
 from lab import Lab, lab, wait_for
 from playwright.sync_api import Browser, sync_playwright
 from testcontainers.core.container import DockerContainer
+from this_machine import ROOT, base_image
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 BROWSER_IMAGE = "torch-workstation-browser:local"
 START_DEADLINE_S = 30
 
@@ -36,7 +36,7 @@ def running(image: str) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def browser_image() -> str:
-    base = _setting("BASE_IMAGE")
+    base = base_image()
     command = ["docker", "buildx", "build", "--load", "--tag", BROWSER_IMAGE]
     # Ubuntu's chromium package is a snap: where the base is NVIDIA's Ubuntu, Debian's image lends the browser.
     command += ["--build-arg", f"BASE_IMAGE={base if 'nvidia/' not in base else 'debian:13-slim'}"]
@@ -59,11 +59,6 @@ def browser(browser_image: str) -> Iterator[Browser]:
         )
         with sync_playwright() as playwright:
             yield playwright.chromium.connect_over_cdp(address)
-
-
-def _setting(name: str) -> str:
-    lines = (ROOT / ".env").read_text().splitlines()
-    return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
 
 
 def _free_port() -> int:

@@ -208,7 +208,7 @@ def test_a_driver_library_left_on_a_machine_without_a_gpu_is_no_fault(healthy: M
 
 
 def test_a_driver_older_than_cuda_needs_fails(healthy: Machine) -> None:
-    says(gpu.driver(graphics(healthy, driver="570.133.20")), Status.FAIL, "CUDA 13.0 needs R580", "reboot")
+    says(gpu.driver(graphics(healthy, driver="570.133.20")), Status.FAIL, "CUDA 13.0 needs R580", "WSL2", "reboot")
 
 
 def test_the_hosts_old_driver_is_noticed_before_the_gpu_is_handed_over(healthy: Machine) -> None:

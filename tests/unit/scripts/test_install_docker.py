@@ -64,7 +64,10 @@ def bare(load: Load, program: Program, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(script, "DAEMON_SETTINGS", root / "docker" / "daemon.json")
     monkeypatch.setattr(script, "DOCKER_REPOSITORY", "http://127.0.0.1:1")  # nothing listens there
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    return Bare(script, root, program("apt-get", APT_GET))
+    programs = program("apt-get", APT_GET)
+    (programs / "dirname").symlink_to("/usr/bin/dirname")
+    monkeypatch.setenv("PATH", str(programs))  # not this machine's own Docker
+    return Bare(script, root, programs)
 
 
 @pytest.mark.parametrize(
@@ -196,10 +199,62 @@ def test_settings_of_the_engine_that_are_there_stay(bare: Bare) -> None:
     assert settings.read_text() == '{"data-root": "/data/docker"}'
 
 
-def test_an_engine_that_only_lacks_a_plugin_keeps_its_defaults(bare: Bare) -> None:
-    bare.is_a(DEBIAN_13)
-    bare.script.install(["buildx"])
+@dataclass(frozen=True)
+class Half:
+    """A machine on which somebody installed Docker, but not all of it."""
+
+    release: str
+    owner: str  # of dockerd
+    missing: list[str]
+    adds: list[str]
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        Half(UBUNTU_24, "docker.io", ["buildx", "compose"], ["docker-buildx", "docker-compose-v2"]),
+        Half(UBUNTU_24, "docker-ce", ["compose"], ["docker-compose-plugin"]),
+        Half(DEBIAN_13, "docker.io", ["docker", "buildx"], ["docker-cli", "docker-buildx"]),
+        Half(DEBIAN_12, "docker-ce", ["buildx"], ["docker-buildx-plugin"]),
+    ],
+    ids=["ubuntus", "dockers-on-ubuntu", "debians", "dockers-on-debian"],
+)
+def test_what_an_engine_lacks_comes_from_its_own_packager_and_nothing_else_is_touched(
+    bare: Bare, docker_com: Callable[[str, str], str], program: Program, half: Half
+) -> None:
+    bare.is_a(half.release)
+    docker_com("ubuntu", "noble")
+    docker_com("debian", "trixie")
+    program("dockerd", "")
+    program("dpkg-query", f"echo '{half.owner}: /usr/bin/dockerd'\n")
+    bare.script.install(half.missing)
+    assert bare.installed() == half.adds
     assert bare.written() == set()
+
+
+def test_a_docker_of_no_package_is_left_to_who_put_it_there(
+    bare: Bare, program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare.is_a(UBUNTU_24)
+    program("docker", "")
+    program("dpkg-query", "echo 'dpkg-query: no path found' >&2; exit 1\n")
+    with pytest.raises(SystemExit) as stopped:
+        bare.script.install(["compose"])
+    assert stopped.value.code == 69
+    assert "compose missing. Install that the way Docker was installed here" in capsys.readouterr().err
+    assert bare.installed() == []
+
+
+def test_a_system_that_does_not_say_what_it_is_is_an_unknown_one(
+    bare: Bare, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS has no os-release."""
+    maker = load("base-image")
+    monkeypatch.setattr(maker, "OS_RELEASE", bare.root / "os-release")
+    for ask in (lambda: bare.script.install(["dockerd"]), maker.host_system):
+        with pytest.raises(SystemExit) as stopped:
+            ask()
+        assert stopped.value.code == 78
 
 
 def engine(version: str) -> str:
@@ -217,10 +272,11 @@ def test_a_working_installation_is_left_alone(
     assert bare.installed() == []
 
 
+@pytest.mark.parametrize("lacks", ["nothing", "compose"])
 def test_an_old_engine_is_refused_and_left_as_it_is(
-    bare: Bare, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bare: Bare, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lacks: str
 ) -> None:
-    program("docker", engine("24.0.9"))
+    program("docker", f'[ "$1" != {lacks} ] || exit 1\n{engine("24.0.9")}')
     monkeypatch.setattr("sys.argv", ["install-docker"])
     with pytest.raises(SystemExit) as stopped:
         bare.script.main()

@@ -46,7 +46,7 @@ def driver(host: Host) -> Finding:
         return fail(
             f"{version}: CUDA {host.installed.cuda} needs R{needed} or newer",
             remedy=f"on the host, install a driver of branch {needed} or newer (Ubuntu: sudo ubuntu-drivers install; "
-            "others: https://www.nvidia.com/drivers), then reboot it",
+            "WSL2: in Windows, never in WSL; others: https://www.nvidia.com/drivers), then reboot it",
         )
     return ok(f"{version} (CUDA {host.installed.cuda} needs R{needed} or newer)")
 
