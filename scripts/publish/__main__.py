@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from provenance import provenance
-from registry import PROVENANCE, SBOM, Manifest, push, push_index
+from registry import PROVENANCE, SBOM, Layout, Manifest, push_index, repository_of
 from sbom import sbom_of
 from signature import Signer, Verifier
 from tool import PublishError
@@ -25,8 +25,11 @@ from verify import verify
 
 
 def push_image(layout: Path, reference: str, signer: Signer) -> None:
-    image = push(layout, reference)
-    statement = image.attach(PROVENANCE, "provenance.json", provenance(image))
+    """Raises PublishError (65) before anything is pushed where the image does not say from what it was built."""
+    packed = Layout.read(layout)
+    said = provenance(repository_of(reference), packed.digest, packed.config)
+    image = packed.push(reference)
+    statement = image.attach(PROVENANCE, "provenance.json", said)
     for manifest in (image, statement):
         signer.sign(manifest)
     print(f"{image.reference}: pushed, with provenance, signed")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from registry import Manifest
 from tool import PublishError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,22 +19,25 @@ STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/prov
 BUILD_TYPE = "urn:torch-workstation:make-release:v1"
 
 
-def provenance(image: Manifest) -> str:
-    """The statement about `image`, by its own labels and by git.
+def provenance(repository: str, digest: str, config: Mapping[str, Any]) -> str:
+    """The statement about the image of that manifest and configuration, by its own labels and by git.
 
     Raises:
         PublishError: a label that says from what it was built is missing, or its commit is not in this checkout (65).
     """
-    config = image.config()
     labels: dict[str, str] = config["config"].get("Labels") or {}
     commit = _commit(labels.get(REVISION, ""))
-    base, digest = (labels.get(f"{LABELS}base.{name}", "") for name in ("name", "digest"))
-    if not base or not digest.startswith("sha256:"):
-        raise PublishError("the image's labels do not name its base by digest", "`make release` writes them", 65)
+    base, base_digest = (labels.get(f"{LABELS}base.{name}", "") for name in ("name", "digest"))
+    if not base or not base_digest.startswith("sha256:"):
+        raise PublishError(
+            "the image's labels do not name its base by digest",
+            "`make release` writes them where the base came from a registry, not from scripts/base-image",
+            65,
+        )
     source = _source()
     statement: dict[str, Any] = {
         "_type": STATEMENT,
-        "subject": [{"name": image.repository, "digest": _digest(image.digest)}],
+        "subject": [{"name": repository, "digest": _digest(digest)}],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
@@ -43,7 +46,7 @@ def provenance(image: Manifest) -> str:
                 "internalParameters": {"architecture": config["architecture"], "created": config.get("created")},
                 "resolvedDependencies": [
                     {"uri": f"git+{source}@{commit}", "digest": {"gitCommit": commit}},
-                    {"uri": f"docker://{base}", "digest": _digest(digest)},
+                    {"uri": f"docker://{base}", "digest": _digest(base_digest)},
                 ],
             },
             "runDetails": {"builder": {"id": _builder()}},

@@ -93,21 +93,41 @@ def repository_of(reference: str) -> str:
     return head + slash + last.partition(":")[0]
 
 
-def push(layout: Path, reference: str) -> Manifest:
-    """The one image of an OCI layout in a tar file, as it is: no byte is compressed anew.
+@dataclass(frozen=True)
+class Layout:
+    """The one image of an OCI layout in a tar file."""
 
-    Raises:
-        PublishError: the file holds no such layout (65), or the registry does not take it (69).
-    """
-    try:
-        with tarfile.open(layout, "r:") as archive:
-            index = archive.extractfile("index.json")
-            assert index is not None
-            (image,) = json.load(index)["manifests"]
-    except (OSError, KeyError, ValueError, AssertionError, tarfile.TarError) as error:
-        raise PublishError(f"{layout} holds no OCI image: {error}", "`make release` writes one", 65) from error
-    output("oras", "copy", "--from-oci-layout", f"{layout}@{image['digest']}", reference)
-    return Manifest.fetch(repository_of(reference), image["digest"])
+    path: Path
+    digest: str
+    config: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Layout:
+        """Raises PublishError (65) where the file holds no such layout."""
+        try:
+            with tarfile.open(path, "r:") as archive:
+                (image,) = _member(archive, "index.json")["manifests"]
+                manifest = _member(archive, _blob(image["digest"]))
+                config = _member(archive, _blob(manifest["config"]["digest"]))
+        except (OSError, KeyError, ValueError, AssertionError, tarfile.TarError) as error:
+            raise PublishError(f"{path} holds no OCI image: {error}", "`make release` writes one", 65) from error
+        return cls(path, image["digest"], config)
+
+    def push(self, reference: str) -> Manifest:
+        """As it is: no byte is compressed anew. Raises PublishError (69) where the registry does not take it."""
+        output("oras", "copy", "--from-oci-layout", f"{self.path}@{self.digest}", reference)
+        return Manifest.fetch(repository_of(reference), self.digest)
+
+
+def _member(archive: tarfile.TarFile, name: str) -> dict[str, Any]:
+    file = archive.extractfile(name)
+    assert file is not None, f"{name} is no file"
+    parsed: dict[str, Any] = json.load(file)
+    return parsed
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def push_index(reference: str, images: list[Manifest]) -> Manifest:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from registry import Manifest
 from tool import PublishError, output
 
+# How `cosign verify` ends where it has judged: no signature, none that matches, none with a certificate. Whatever else
+# stops it (the registry, the log, a key that is no key) is no verdict.
+UNSIGNED = (10, 12, 13)
+
 
 @dataclass(frozen=True)
 class Signer:
@@ -34,8 +38,8 @@ class Verifier:
         return cls(("--certificate-identity-regexp", identity, "--certificate-oidc-issuer", issuer))
 
     def require(self, manifest: Manifest) -> None:
-        """Raises PublishError (1) where it is not signed so."""
-        output("cosign", "verify", *self.options, manifest.reference, code=1)
+        """Raises PublishError where it is not signed so (1), or where that cannot be found out (69)."""
+        output("cosign", "verify", *self.options, manifest.reference, refusals=UNSIGNED)
 
     def accepts(self, manifest: Manifest) -> bool:
         try:

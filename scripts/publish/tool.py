@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -15,11 +16,14 @@ class PublishError(Exception):
         self.code = code
 
 
-def output(program: str, *arguments: str, given: bytes | None = None, cwd: Path | None = None, code: int = 69) -> bytes:
+def output(
+    program: str, *arguments: str, given: bytes | None = None, cwd: Path | None = None, refusals: Collection[int] = ()
+) -> bytes:
     """What it prints.
 
     Raises:
-        PublishError: it is not installed (69), or it failed (`code`), with its last line.
+        PublishError: with its last line: it ended with one of `refusals` (1), or otherwise failed (69). Or it is not
+            installed (69).
     """
     if shutil.which(program) is None:
         raise PublishError(f"{program} is not installed", "Debian 13 has it: apt-get install cosign oras", 69)
@@ -27,6 +31,7 @@ def output(program: str, *arguments: str, given: bytes | None = None, cwd: Path 
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         error = next((line for line in lines if line.lower().startswith("error")), lines[-1])
-        remedy = "Do not run it" if code == 1 else "Mend that, then try again"
-        raise PublishError(f"{program} {arguments[0]}: {error.rstrip('.')}", remedy, code)
+        refused = done.returncode in refusals
+        remedy = "Do not run it" if refused else "Mend that, then try again"
+        raise PublishError(f"{program} {arguments[0]}: {error.rstrip('.')}", remedy, 1 if refused else 69)
     return done.stdout

@@ -41,7 +41,7 @@ def test_a_misspelled_key_is_refused(tmp_path: Path, right: str, wrong: str) -> 
 
 def test_shellcheck_finds_nothing_in_the_scripts(user_data: dict[str, Any], vm: Path, tmp_path: Path) -> None:
     scripts = [path for path in sorted(vm.rglob("*")) if path.is_file() and path.read_text().startswith("#!")]
-    assert len(scripts) == 6
+    assert len(scripts) == 7
     assert all(script.stat().st_mode & stat.S_IXUSR for script in scripts)
     commands = tmp_path / "runcmd.sh"
     commands.write_text("#!/bin/sh\n" + "\n".join(user_data["runcmd"]))
@@ -78,6 +78,12 @@ def test_systemd_accepts_the_unit(vm: Path, tmp_path: Path) -> None:
 def test_the_unit_comes_back_after_a_boot_and_a_crash(vm: Path) -> None:
     unit = (vm / "etc/systemd/system/torch-workstation.service").read_text().splitlines()
     assert {"WantedBy=multi-user.target", "Restart=always", "Requires=docker.service"} <= set(unit)
+
+
+def test_apt_is_told_to_wait_for_its_turn(vm: Path) -> None:
+    settings = {"APT_CONFIG": str(vm / "etc/apt/apt.conf.d/90-torch-workstation")}
+    read = run("apt-config", "dump", "DPkg::Lock::Timeout", environment=settings)
+    assert read.stdout == 'DPkg::Lock::Timeout "600";\n'
 
 
 def test_the_engine_accepts_its_settings(vm: Path, tmp_path: Path) -> None:

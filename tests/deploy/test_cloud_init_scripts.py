@@ -113,6 +113,7 @@ def test_without_one_in_the_metadata_the_token_is_random_and_stays(inside: Conta
 def test_the_driver_is_judged(inside: Container, devices: str, driver: str, code: int, says: str) -> None:
     pretend(inside, "lspci", f'echo "{devices}"')
     pretend(inside, "nvidia-smi", driver)
+    pretend(inside, "nvidia-ctk", "exit 0")
     ended, output = in_vm(inside, "torch-workstation-gpu")
     assert ended == code, output
     assert says in output
@@ -121,11 +122,13 @@ def test_the_driver_is_judged(inside: Container, devices: str, driver: str, code
 
 def test_the_driver_comes_with_the_program_that_is_asked_for_it(inside: Container) -> None:
     """`ubuntu-drivers install --gpgpu` alone brings no nvidia-smi: the start would find no driver that answers."""
-    for program in ("apt-get", "ubuntu-drivers", "systemctl"):
+    for program in ("apt-get", "cloud-init", "ubuntu-drivers", "systemctl"):
         pretend(inside, program, f'echo "{program} $*"')
     code, output = in_vm(inside, "torch-workstation-install-driver")
     assert code == 0, output
-    assert output.splitlines()[1:] == [
+    assert output.splitlines() == [
+        "cloud-init status --wait",
+        "apt-get update",
         "apt-get install --yes ubuntu-drivers-common",
         "ubuntu-drivers install --gpgpu nvidia:580-server",
         "apt-get install --yes nvidia-utils-580-server",
@@ -135,6 +138,26 @@ def test_the_driver_comes_with_the_program_that_is_asked_for_it(inside: Containe
     code, output = in_vm(inside, "torch-workstation-install-driver")
     assert code == 1
     assert "reboot" not in output, "what failed stays on the screen"
+
+
+def test_apts_lists_are_waited_for(inside: Container) -> None:
+    """apt itself ends at once where another apt holds their lock."""
+    pretend(inside, "sleep", "exit 0")
+    pretend(inside, "apt-get", "echo asked; echo >> /opt/vm/asked; test $(wc -l < /opt/vm/asked) -eq 3")
+    assert in_vm(inside, "torch-workstation-apt-update") == (0, "asked\n" * 3)
+    pretend(inside, "apt-get", "exit 100")
+    assert in_vm(inside, "torch-workstation-apt-update")[0] == 1, "a mirror that never answers is no success"
+
+
+def test_a_gpu_that_came_later_stops_the_start_with_its_remedy(inside: Container) -> None:
+    """The Container Toolkit comes at the first boot, where a GPU is there."""
+    pretend(inside, "lspci", "echo 01:00.0 0302: 10de:2330")
+    pretend(inside, "nvidia-smi", "echo 580.65.06")
+    pretend(inside, "docker", 'echo "docker $*"')
+    code, output = in_vm(inside, f"{SETTINGS} torch-workstation-run")
+    assert code == 2, "systemd tries anything else again, every 15 seconds"
+    assert "sudo torch-workstation-install-toolkit" in output
+    assert "docker run" not in output
 
 
 def test_a_gpu_is_handed_over_by_cdi_and_a_bad_driver_stops_the_start(inside: Container) -> None:
@@ -157,10 +180,13 @@ def test_a_gpu_is_handed_over_by_cdi_and_a_bad_driver_stops_the_start(inside: Co
 
 
 def test_the_firewall_rule_is_laid_once(vm: Path) -> None:
-    """In a network namespace of its own: this machine's rules are not touched. One address is Azure's WireServer."""
+    """In a network namespace of its own, which needs no root: this machine's rules are not touched.
+
+    One address is Azure's WireServer.
+    """
     script = vm / "usr/local/sbin/torch-workstation-firewall"
     commands = f"iptables -N DOCKER-USER && {script} && {script} && iptables -S DOCKER-USER"
-    laid = run("unshare", "--net", "bash", "-c", commands)
+    laid = run("unshare", "--user", "--map-root-user", "--net", "bash", "-c", commands)
     rules = re.findall(r"^-A DOCKER-USER -d (\S+) -p tcp -m tcp --dport (\d+) -j REJECT", laid.stdout, re.MULTILINE)
     closed = [("168.63.129.16/32", "32526"), ("168.63.129.16/32", "80"), ("169.254.169.254/32", "80")]
     assert sorted(rules) == closed, laid.stdout

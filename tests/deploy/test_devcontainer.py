@@ -6,6 +6,8 @@ Not run here: an editor.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from throwaway import ROOT, node_modules, require
 
 SHIPPED = ROOT / ".devcontainer" / "devcontainer.json"
 VOLUME = "torch-workstation-devcontainer"
+ENGINE = Path("/var/run/docker.sock")
+PERSON = os.geteuid() or 12345  # whose number the image does not know
 
 
 @dataclass(frozen=True)
@@ -32,20 +36,42 @@ class DevContainer:
 
 
 def devcontainer(verb: str, folder: Path, *arguments: str) -> str:
-    return require(node_modules() / "devcontainer", verb, "--workspace-folder", folder, *arguments)
+    command = (node_modules() / "devcontainer", verb, "--workspace-folder", folder, *arguments)
+    return require(*as_a_person(folder.parent), *command)
+
+
+def as_a_person(home: Path) -> list[str]:
+    """By root, the CLI leaves the image's user as it is; everybody else's UID it gives to him."""
+    if os.geteuid() != 0:
+        return []
+    named = home / "bin" / "id"  # it asks `id` for a name, and ends where the machine knows none
+    named.parent.mkdir(exist_ok=True)
+    named.write_text("#!/bin/sh\necho person\n")
+    named.chmod(0o755)
+    ids = [f"--reuid={PERSON}", f"--regid={PERSON}", f"--groups={ENGINE.stat().st_gid}"]
+    return ["setpriv", *ids, "env", f"HOME={home}", f"PATH={named.parent}:{os.environ['PATH']}"]
 
 
 @pytest.fixture(scope="module")
-def opened(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevContainer]:
+def home() -> Iterator[Path]:
+    """Not one of pytest's folders, which root alone enters."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def opened(image: str, home: Path) -> Iterator[DevContainer]:
     """The shipped file, with the image under test and volumes of the test's own."""
-    folder, client = tmp_path_factory.mktemp("repository"), DockerClient().client
+    folder, client = home / "repository", DockerClient().client
     own = f"torch-workstation-test-{uuid.uuid4().hex[:8]}"
     text = SHIPPED.read_text()
     assert '"torch-workstation:local"' in text
-    (folder / ".devcontainer").mkdir()
+    (folder / ".devcontainer").mkdir(parents=True)
     (folder / ".devcontainer" / SHIPPED.name).write_text(
         text.replace('"torch-workstation:local"', json.dumps(image)).replace(VOLUME, own)
     )
+    for path in (home, folder, folder / ".devcontainer"):
+        os.chown(path, PERSON, -1)
     try:
         started = json.loads(devcontainer("up", folder).splitlines()[-1])
         assert started["outcome"] == "success"
@@ -79,6 +105,15 @@ def test_the_lab_runs_beside_the_editor(opened: DevContainer) -> None:
 def healthy(container: Container) -> bool:
     container.reload()
     return bool(container.attrs["State"]["Health"]["Status"] == "healthy")
+
+
+def test_the_lab_and_the_editor_are_the_person_whose_folder_it_is(opened: DevContainer) -> None:
+    """Otherwise the editor cannot save a notebook of the home, nor the Lab one of the repository."""
+    lab = opened.container.exec_run("id --user").output.decode()  # as the container's user, who runs the Lab
+    assert (lab, opened.run("id --user")) == (f"{PERSON}\n", f"{PERSON}\n")
+    where = opened.run("pwd").strip()
+    assert opened.container.exec_run(["touch", f"{where}/by-the-lab"]).exit_code == 0
+    assert opened.run("echo >> by-the-lab && test -O ~/notebooks && echo mine") == "mine\n"
 
 
 def test_little_is_allowed_and_shared_memory_is_enough(opened: DevContainer) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from throwaway import ROOT
+from throwaway import ROOT, require
 
 PAGES = sorted(path for path in (ROOT / "docs" / "deploy").glob("*.md") if path.name != "README.md")
 THREATS = ROOT / "docs" / "threat-model.md"
@@ -43,3 +44,16 @@ def missing(text: str, folder: Path) -> Iterator[str]:
 def test_a_promise_without_a_test_is_seen() -> None:
     text = "| x | [test_nothing](../tests/deploy/test_pages.py) |\n| y | [test_gone](../tests/gone.py) |"
     assert list(missing(text, THREATS.parent)) == ["test_nothing", "test_gone"]
+
+
+def test_a_secret_takes_the_place_of_the_token_in_compose(tmp_path: Path) -> None:
+    """As docs/server.md says: two tokens would stop the start."""
+    (line,) = re.findall(r"`(JUPYTER_TOKEN: [^`]+)`", (ROOT / "docs" / "server.md").read_text())
+    environment = f"{line}\n      JUPYTER_TOKEN_FILE: /run/secrets/token"
+    (tmp_path / "mine.yml").write_text(f"services:\n  workstation:\n    environment:\n      {environment}\n")
+    (tmp_path / "env").write_text("JUPYTER_TOKEN=of-.env\n")
+    files = ("--env-file", tmp_path / "env", "--file", "docker-compose.yml", "--file", tmp_path / "mine.yml")
+    read = json.loads(require("docker", "compose", *files, "config", "--format", "json"))
+    given = read["services"]["workstation"]["environment"]
+    assert "JUPYTER_TOKEN" not in given
+    assert given["JUPYTER_TOKEN_FILE"] == "/run/secrets/token"

@@ -258,12 +258,21 @@ def test_a_missing_sbom_of_one_platform_is_noticed(
         ("org.opencontainers.image.base.digest", ""),
     ],
 )
-def test_an_image_that_does_not_say_from_what_it_was_built_is_not_signed(
+def test_an_image_that_does_not_say_from_what_it_was_built_is_not_pushed(
     publisher: Publisher, reference: str, tmp_path: Path, label: str, value: str
 ) -> None:
     oci_image(tmp_path / "image.tar", layer(file=b""), labels=LABELS | {label: value})
     refused(publisher("push", tmp_path / "image.tar", reference, "--key", publisher.key), 65)
-    assert "no signatures found" in refused(publisher.verify(reference))
+    with pytest.raises(AssertionError, match="not found"):
+        publisher.run("oras", "resolve", reference)  # nor pushed: nobody finds it there, unsigned
+
+
+def test_what_cannot_be_asked_is_no_verdict(publisher: Publisher, published: str, tmp_path: Path) -> None:
+    """A verdict is for an image that was judged: here Sigstore is out of reach, then the key is none."""
+    lost = {"TUF_ROOT": str(tmp_path / "tuf"), "HTTPS_PROXY": "http://localhost:1"}
+    assert "try again" in refused(publisher("verify", published, "--identity", ".", environment=lost), 69)
+    (tmp_path / "key.pub").write_text("no key")
+    assert "try again" in refused(publisher("verify", published, "--key", tmp_path / "key.pub"), 69)
 
 
 def test_what_is_no_image_and_a_registry_that_is_not_there_get_one_line(publisher: Publisher, tmp_path: Path) -> None:

@@ -24,7 +24,11 @@ class Token:
         if not secret:
             return cls(_given(environ) if "JUPYTER_TOKEN" in environ else secrets.token_hex(24))
         if "JUPYTER_TOKEN" in environ:
-            raise SettingError("JUPYTER_TOKEN and JUPYTER_TOKEN_FILE are both set", remedy="Keep one of them")
+            raise SettingError(
+                "JUPYTER_TOKEN and JUPYTER_TOKEN_FILE are both set",
+                # .env always has a token, and `docker-compose.yml` hands it over
+                remedy="Keep one of them: with Compose, write `JUPYTER_TOKEN: !reset null` beside the file's name",
+            )
         return cls(_read(Path(secret)), Path(secret))
 
 
