@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from testcontainers.core.docker_client import DockerClient
-
-ROOT = Path(__file__).resolve().parent.parent
-DRIVER = Path("/proc/driver/nvidia/version")
+from this_machine import DRIVER
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

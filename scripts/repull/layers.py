@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import zstandard
 
 ZSTD_LEVEL = 9  # what docker-bake.hcl asks BuildKit for; its packer is another, so a release is near this, not equal
 CHUNK = 1 << 20
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class RepullError(Exception):
@@ -63,26 +66,47 @@ def weighed(image: Image, wanted: Set[str]) -> Image:
     """An engine's image with the size that each of the layers `wanted` would be released with; no other is packed.
 
     Raises:
-        RepullError: the engine does not hand its layers out unpacked (65).
+        RepullError: the engine does not hand out the layers it names (65).
     """
+    # An engine with overlay2 names a layer's file by what it holds; containerd's by how it is packed, which the
+    # documents tell, and they may come last.
+    sizes, documents = _saved(image.name, {_file(layer): layer for layer in wanted})
+    (manifest,) = json.loads(documents["manifest.json"])
+    config = json.loads(documents[manifest["Config"]])
+    if sizes.keys() != wanted:
+        named = zip(manifest["Layers"], config["rootfs"]["diff_ids"], strict=True)
+        sizes, _ = _saved(image.name, {file: layer for file, layer in named if layer in wanted})
+    if sizes.keys() != wanted:
+        raise RepullError(
+            f"this engine keeps back layers of {image.name}", "Compare the OCI tars it was built into", 65
+        )
+    rows = zip(image.layers, _makers(config["history"]), strict=True)
+    return replace(
+        image, layers=tuple(replace(layer, size=sizes.get(layer.unpacked), made_by=maker) for layer, maker in rows)
+    )
+
+
+def _saved(name: str, wanted: Mapping[str, str]) -> tuple[dict[str, int], dict[str, bytes]]:
+    """From `docker save`: what the layers in these files weigh, by the name they are given here; and its documents."""
     sizes: dict[str, int] = {}
-    history: list[dict[str, Any]] = []
-    with subprocess.Popen(["docker", "save", image.name], stdout=subprocess.PIPE) as saved:
+    documents: dict[str, bytes] = {}
+    with subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE) as saved:
         assert saved.stdout is not None
         with tarfile.open(fileobj=saved.stdout, mode="r|") as archive:
             for entry in archive:
                 file = archive.extractfile(entry) if entry.isfile() else None
-                digest = f"sha256:{Path(entry.name).name}"
-                if file is not None and digest in wanted:
-                    sizes[digest] = _packed(file)
+                if file is not None and entry.name in wanted:
+                    sizes[wanted[entry.name]] = _packed(_unpacked(cast("BufferedReader", file)))
                 elif file is not None and entry.size < CHUNK:
-                    history = _history(file.read()) or history
-    if wanted - sizes.keys():
-        raise RepullError(f"this engine keeps {image.name} packed", "Compare the OCI tars it was built into", 65)
-    rows = zip(image.layers, _makers(history), strict=True)
-    return replace(
-        image, layers=tuple(replace(layer, size=sizes.get(layer.unpacked), made_by=maker) for layer, maker in rows)
-    )
+                    documents[entry.name] = file.read()
+    return sizes, documents
+
+
+def _unpacked(layer: BufferedReader) -> IO[bytes]:
+    start = layer.peek(len(ZSTD))
+    if start.startswith(ZSTD):
+        return zstandard.ZstdDecompressor().stream_reader(layer, read_across_frames=True)
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=layer)) if start.startswith(GZIP) else layer
 
 
 def _packed(layer: IO[bytes]) -> int:
@@ -93,17 +117,14 @@ def _packed(layer: IO[bytes]) -> int:
     return size + len(packer.flush())
 
 
-def _history(blob: bytes) -> list[dict[str, Any]]:
-    """An image's configuration among the small files of a `docker save`."""
-    if not blob.startswith(b"{"):
-        return []
-    document = json.loads(blob)
-    return list(document["history"]) if "rootfs" in document else []
-
-
 def _makers(history: list[dict[str, Any]]) -> list[str]:
     steps = [step.get("created_by") or "the base image" for step in history if not step.get("empty_layer")]
     return [" ".join(step.split()) for step in steps]
+
+
+def _file(digest: str) -> str:
+    """Where an OCI layout, which `docker save` writes since Docker 25, has a blob."""
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def _of_manifest(name: str, manifest: dict[str, Any], blob: Callable[[str], bytes]) -> Image:
@@ -122,7 +143,7 @@ def _in_layout(path: Path) -> Image:
                 return file.read()
 
             def blob(digest: str) -> bytes:
-                return read(f"blobs/{digest.replace(':', '/')}")
+                return read(_file(digest))
 
             (named,) = json.loads(read("index.json"))["manifests"]
             return _of_manifest(str(path), json.loads(blob(named["digest"])), blob)

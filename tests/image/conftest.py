@@ -8,6 +8,7 @@ import pytest
 from docker.errors import ImageNotFound
 from lab import Lab, lab
 from testcontainers.core.docker_client import DockerClient
+from this_machine import gpus
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,5 +21,5 @@ def _image_is_built(image: str) -> None:
 
 @pytest.fixture(scope="session")
 def running(image: str) -> Iterator[Lab]:
-    with lab(image, shm_size="1g") as started:
+    with lab(image, shm_size="1g", device_requests=gpus()) as started:
         yield started

@@ -54,11 +54,6 @@ def test_torch_compile_with_only_tmp_to_write(image: str) -> None:
     assert "compiled 1" in ended.output
 
 
-def test_threads_follow_the_cpu_quota(image: str) -> None:
-    ended = run(image, "python", "-c", "import torch; print(torch.get_num_threads())", nano_cpus=10**9)
-    assert ended.output.strip() == "1"
-
-
 def test_a_plain_command_prints_nothing_of_ours(image: str) -> None:
     assert run(image, "echo", "hello").output == "hello\n"
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from docker.types import DeviceRequest
 from lab import Lab, run
 from testcontainers.core.docker_client import DockerClient
+from this_machine import ALL_GPUS
 
-LARGEST_BYTES = 7.2e9
+LARGEST_BYTES = 6.7e9
 LABELS = ("title", "description", "licenses", "version", "revision")
-ALL_GPUS = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
 
 
 def test_the_doctor_finds_nothing_to_mend(running: Lab) -> None:
@@ -42,7 +41,8 @@ def test_the_first_example_converges(running: Lab) -> None:
 
 
 def test_the_image_is_no_larger_than_promised(image: str) -> None:
-    assert DockerClient().client.images.get(image).attrs["Size"] <= LARGEST_BYTES
+    # Layer by layer: the size that containerd's store tells of an image is that of its layers as they are packed.
+    assert sum(step["Size"] for step in DockerClient().client.images.get(image).history()) <= LARGEST_BYTES
 
 
 def test_the_image_says_what_it_is(image: str) -> None:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import random
 import re
 import subprocess
+import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import zstandard
 from project import ROOT, script
-from registry import layer, oci_image, path_with_tools, running_registry
+from registry import add, digest, layer, oci_image, path_with_tools, running_registry
 
 RELEASED_LEVEL = 9
+PACKER = zstandard.ZstdCompressor(level=RELEASED_LEVEL)
 # Text that packs better at a higher level, enough of it for two decimals of a megabyte to tell the levels apart.
 _some = random.Random(1)
 _words = [_some.randbytes(3).hex() for _ in range(300)]
 WORDS = " ".join(_some.choice(_words) for _ in range(60_000)).encode()
 BASE, TORCH, LAB = layer(base=os.urandom(2000)), layer(torch=os.urandom(30_000)), layer(lab=os.urandom(4000))
 NEW_LAB = layer(lab=os.urandom(5000), text=WORDS)
-PACKED = len(zstandard.ZstdCompressor(level=RELEASED_LEVEL).compress(NEW_LAB))
+PACKED = len(PACKER.compress(NEW_LAB))
 KEPT = f"{'kept':>13}"
 
 
@@ -108,6 +112,34 @@ def test_the_engines_layer_is_weighed_as_a_release_would_pack_it(pair: Pair) -> 
 def test_an_image_of_the_engine_is_compared_with_a_release(pair: Pair) -> None:
     assert pair.compare(pair.engine[0], pair.layouts[1]) == expected(len(NEW_LAB))
     assert pair.compare(pair.layouts[0], pair.engine[1]) == expected(PACKED)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, PACKER.compress])
+def test_a_layer_that_the_engine_keeps_packed_is_weighed_alike(
+    pair: Pair, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    """As containerd's store does, which a fresh Docker 29 has: the engine is played by a program on PATH."""
+    engine_of_packed(tmp_path, [BASE, TORCH, NEW_LAB], pack)
+    done = script("repull", pair.layouts[0], "some:1", environment={"PATH": f"{tmp_path}:{pair.environment['PATH']}"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == expected(PACKED)
+
+
+def engine_of_packed(folder: Path, layers: list[bytes], pack: Callable[[bytes], bytes]) -> None:
+    """A `docker` in `folder` that holds one image: its layers' files are named by how they are packed."""
+    contents = [digest(each) for each in layers]
+    history = [{"created_by": f"step {number}"} for number, _ in enumerate(layers, 1)]
+    config = json.dumps({"rootfs": {"diff_ids": contents}, "history": history}).encode()
+    blobs = {f"blobs/{digest(blob).replace(':', '/')}": blob for blob in (*map(pack, layers), config)}
+    *packed, named = blobs
+    with tarfile.open(folder / "saved.tar", "w") as archive:
+        for name, blob in sorted(blobs.items()):
+            add(archive, name, blob)
+        add(archive, "manifest.json", json.dumps([{"Config": named, "Layers": packed}]).encode())
+    (folder / "inspected.json").write_text(json.dumps([{"RootFS": {"Layers": contents}}]))
+    program = folder / "docker"
+    program.write_text(f'#!/bin/sh\ncat {folder}/$([ "$1" = save ] && echo saved.tar || echo inspected.json)\n')
+    program.chmod(0o755)
 
 
 def test_the_same_image_again_costs_nothing(pair: Pair) -> None:

@@ -14,8 +14,8 @@ MIB, GIB = 1024**2, 1024**3
 # What Debian, Ubuntu, Fedora and Alpine install set-uid or set-gid themselves, by name.
 EXPECTED_SETUID = re.compile(
     r"(^|/)(chage|chfn|chsh|expiry|gpasswd|passwd|su|sudo|sg|newgrp|new[ug]idmap|pkexec|crontab|at|wall|write(\.ul)?|"
-    r"mount(\.nfs)?|umount|fusermount3?|ping|bbsuid|staprun|userhelper|utempter|unix_chkpwd|pam_timestamp_check|"
-    r"ssh-agent|ssh-keysign|dbus-daemon-launch-helper)$"
+    r"mount(\.nfs)?|umount|fusermount3?|ping|bbsuid|staprun|userhelper|utempter|unix_chkpwd|pam_extrausers_chkpwd|"
+    r"pam_timestamp_check|ssh-agent|ssh-keysign|dbus-daemon-launch-helper)$"
 )
 SECRET_NAME = re.compile(
     r"(^|/)(id_(rsa|dsa|ecdsa|ed25519)|\.netrc|\.pypirc|\.git-credentials|\.npmrc|\.dockercfg|\.docker/config\.json|"
@@ -128,13 +128,14 @@ def not_root(bench: Bench) -> Finding:
 
 @promise("contents.size", "the image unpacks to no more than the size allowed")
 def size(bench: Bench) -> Finding:
-    image, limit = bench.image, bench.settings.max_size
+    limit = bench.settings.max_size
     layers = sorted(((layer.size, number) for number, layer in enumerate(bench.contents.layers, 1)), reverse=True)
     largest = {f"layer {number}": f"{weight / GIB:.2f} GiB" for weight, number in layers[:5]}
+    unpacked = sum(weight for weight, _ in layers)  # the engine's own number is of packed layers in containerd's store
     hidden = bench.contents.hidden_bytes
-    told = f"{image.size / GIB:.2f} GiB in {len(layers)} layers, {hidden / MIB:.0f} MiB of it deleted or replaced later"
-    facts = {"bytes": image.size, "limit": limit, "largest": largest, "hidden_bytes": hidden}
-    if image.size > limit:
+    told = f"{unpacked / GIB:.2f} GiB in {len(layers)} layers, {hidden / MIB:.0f} MiB of it deleted or replaced later"
+    facts = {"bytes": unpacked, "limit": limit, "largest": largest, "hidden_bytes": hidden}
+    if unpacked > limit:
         return failed(
             f"{told}; allowed {limit / GIB:.1f} GiB",
             remedy="look at the largest layers; delete in the RUN that creates, not in a later one",

@@ -9,7 +9,10 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from io import BufferedReader
+from typing import IO, cast
+
+from imagecheck.engine.packing import DAMAGED, is_layer, unpacked
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 BUFFER = 1 << 20
@@ -111,23 +114,24 @@ def read_export(chunks: Iterable[bytes]) -> Contents:
                 links[member.name] = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
             if not member.isfile():
                 continue
-            content = export.extractfile(member)
-            assert content is not None
-            start = content.read(512)
-            if start[:1] in (b"{", b"["):
-                documents[member.name] = start + content.read()
-            elif len(start) == 512:
-                layers[member.name] = read_layer(member.name, Stream(_rejoined(start, content)))
+            content = cast("BufferedReader", export.extractfile(member))
+            if is_layer(content):
+                layers[member.name] = read_layer(member.name, unpacked(content))
+            else:
+                documents[member.name] = content.read()
     if "manifest.json" not in documents:
         raise ValueError("the export holds no manifest.json")
     names = json.loads(documents["manifest.json"])[0]["Layers"]
     return Contents.of([layers[links.get(name, name)] for name in names])
 
 
-def read_layer(name: str, stream: Stream) -> Layer:
-    """One layer's tar, compressed or not."""
-    with tarfile.open(fileobj=stream, mode="r|*", bufsize=BUFFER) as layer:
-        entries = tuple(_entry(layer, member) for member in layer)
+def read_layer(name: str, stream: IO[bytes]) -> Layer:
+    """One layer's tar. Raises ValueError where it does not unpack to its end."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=BUFFER) as layer:
+            entries = tuple(_entry(layer, member) for member in layer)
+    except DAMAGED as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
     return Layer(name.removeprefix("blobs/sha256/").removesuffix("/layer.tar"), entries)
 
 
@@ -140,12 +144,6 @@ def _entry(layer: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
         found = SECRET_TEXT.search(content.read()) if content else None
         secret = found[0][:12].decode() + "…" if found else ""
     return Entry(path, kind, member.mode & 0o7777, member.uid, member.size, secret)
-
-
-def _rejoined(start: bytes, rest: IO[bytes]) -> Iterator[bytes]:
-    yield start
-    while chunk := rest.read(BUFFER):
-        yield chunk
 
 
 class Stream(io.RawIOBase):

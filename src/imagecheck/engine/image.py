@@ -14,7 +14,7 @@ from imagecheck.errors import ImageNotFoundError
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the engine. `id` is the digest of its configuration: the key of every report."""
+    """An image in the engine. `id` is the digest of its configuration, or in containerd's store of its manifest."""
 
     reference: str
     id: str

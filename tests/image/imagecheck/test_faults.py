@@ -16,7 +16,7 @@ from imagecheck.registry import every_check
 
 FAULTS = (*TORCH_FAULTS, *CONTAINER_FAULTS)
 GPU_ONLY = {"gpu.visible", "gpu.driver", "gpu.kernels", "gpu.memory", "compile.gpu", "cudnn.convolution"}
-PROVEN_ELSEWHERE = {"server.notebook"}  # test_running.py: the fault is in the notebook, not in an image
+PROVEN_ELSEWHERE = {"server.notebook"}  # test_notebook_check.py: the fault is in the notebook, not in an image
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,9 @@ from pathlib import Path
 import docker
 import pytest
 from building import SMALL_TAG, WORKER, build, build_small, remove
-from lab import lab
 
 from imagecheck import Outcome, Settings, judge
 from imagecheck.engine import reaper
-from imagecheck.engine.container import ProbeError
 from imagecheck.errors import ImageNotFoundError
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
@@ -289,35 +287,3 @@ def test_pytest_judges_an_image_with_the_same_outcomes(small: str, tmp_path: Pat
     done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "2 failed, 1 passed, 3 skipped" in done.stdout, done.stdout
     assert "install torch" in done.stdout
-
-
-def notebook(folder: Path, *cells: str) -> Path:
-    code = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": cell} for cell in cells]
-    path = folder / "chapter.ipynb"
-    path.write_text(json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-    return path
-
-
-@pytest.mark.slow
-def test_a_sound_server_passes_every_server_check(image: str, tmp_path: Path) -> None:
-    path = notebook(tmp_path, "import torch\nx = torch.ones(3)", "assert x.sum() == 3")
-    card = judge(image, Settings(only=("server",), require=("server",), notebook=path))
-    assert card.exit_code == 0, card.results
-
-
-@pytest.mark.slow
-def test_a_notebook_that_raises_fails_at_its_cell(image: str, tmp_path: Path) -> None:
-    path = notebook(tmp_path, "x = 1", "raise ValueError('wrong')")
-    card = judge(image, Settings(only=("server.notebook",), notebook=path))
-    (result,) = card.results
-    assert result.outcome is Outcome.FAIL
-    assert "code cell 2 of 2: ValueError: wrong" in result.finding.summary
-
-
-def test_a_kernel_that_hangs_is_given_up_however_often_the_server_pings(image: str) -> None:
-    with (
-        lab(image, "--ServerApp.tornado_settings={'ws_ping_interval': 200}") as started,
-        started.kernel() as kernel,
-        pytest.raises(ProbeError, match="not done in time"),
-    ):
-        kernel.execute("import time; time.sleep(600)", timeout=2)

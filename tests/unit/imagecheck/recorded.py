@@ -38,16 +38,25 @@ def gpu_document(*cards: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
 class RecordedBench:
     """Answers from `documents`, by probe's name; torch imports if the stack document says so."""
 
-    def __init__(self, documents: Mapping[str, Document], *, host_gpus: int = 0, settings: Settings | None = None):
+    def __init__(
+        self,
+        documents: Mapping[str, Document],
+        *,
+        host_gpus: int = 0,
+        settings: Settings | None = None,
+        contents: Contents | None = None,
+    ):
         self.image = image()
         self.settings = settings or Settings()
         self.host_gpus = host_gpus
         self.python: str | None = "/usr/bin/python3"
         self._documents = documents
+        self._contents = contents
 
     @property
     def contents(self) -> Contents:
-        raise NotImplementedError
+        assert self._contents is not None
+        return self._contents
 
     @property
     def service(self) -> Service:
