@@ -92,6 +92,26 @@ def train_as(shard: bool) -> tuple[list[float], Tensor]:
     return train(shard=shard)
 
 
+def test_from_the_second_step_on_no_second_copy_of_every_gradient_is_made() -> None:
+    """DDP sends them from one place: while micro-batches add up, too, they are there and nowhere else."""
+    for places in together(2, gradients_places):
+        assert len(places) == 5, "before each of the six micro-batches but the first"
+        assert len(set(places[1:])) == 1
+
+
+def gradients_places() -> list[int]:
+    places, model = [], nn.Linear(6, 1)
+
+    def note(*_: object) -> None:
+        if model.weight.grad is not None:
+            places.append(model.weight.grad.data_ptr())
+
+    model.register_forward_pre_hook(note)
+    rows, optimizer = torch.randn(8, 6), torch.optim.SGD(model.parameters())
+    fit(model, [(rows, rows[:, :1])] * 3, F.mse_loss, optimizer, epochs=1, settings=Settings(), accumulate=2)
+    return places
+
+
 @shard_or_not
 def test_a_loss_that_compares_rows_compares_all_of_the_batch(shard: bool) -> None:
     alone, weights = compare_rows(shard=False)

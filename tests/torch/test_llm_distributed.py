@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from workstation.llm import export, tuning
 from workstation.llm.corpus import Poems
 from workstation.llm.data import Data
-from workstation.llm.model import Block
+from workstation.llm.model import Block, Places
 from workstation.llm.prepare import prepare
 from workstation.llm.run import Run
 from workstation.llm.run import settings as pretraining
@@ -83,16 +83,21 @@ def as_rank(rank: int, ports: list[int], commands: list[list[object]], stopped: 
 
 
 def pretrained(directory: Path, preset: Preset, shard: bool = False, amp: bool = False) -> dict[str, Any]:
-    computed, seen = Block.forward, set()
+    computed, seen, added = Block.forward, set(), set()
 
-    def noted(block: Block, *told: Any) -> torch.Tensor:
-        seen.add(block.feed.gate.weight.dtype)
-        return computed(block, *told)
+    def noted(block: Block, x: torch.Tensor, places: Places, *cache: Any) -> torch.Tensor:
+        weight = block.feed.gate.weight
+        seen.add((weight.dtype, places.cosine.dtype))
+        added.add(weight.grad is not None)
+        return computed(block, x, places, *cache)
 
     with distributed.joined("cpu") as on, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Block, "forward", noted)
         told = pretraining(preset, on, seed=0, amp=amp, shard=shard)
-        return Run.new(preset, Data(directory.parent / "data"), told, directory).train() | {"seen": seen}
+        return Run.new(preset, Data(directory.parent / "data"), told, directory).train() | {
+            "seen": seen,
+            "added": added,
+        }
 
 
 def pretrained_as_rank(rank: int, ports: list[int], directory: Path) -> list[dict[str, Any]]:
@@ -224,9 +229,11 @@ def test_two_processes_pre_train_what_one_does_and_a_job_started_again_goes_on_i
     presets = (SMALL, MUON, ADAMW_LONGER, MUON_LONGER)
     alone = {preset.name: pretrained(tmp_path / preset.name, preset) for preset in presets}
     jobs = ranks(len(PRETRAININGS), pretrained_as_rank, tmp_path)
-    for (name, preset, _, half), both in zip(PRETRAININGS, jobs, strict=True):
+    for (name, preset, sharded, half), both in zip(PRETRAININGS, jobs, strict=True):
         for report in both:
-            assert report["seen"] == {torch.bfloat16 if half else torch.float32}, "what is gathered and computed with"
+            precision = torch.bfloat16 if half else torch.float32
+            assert report["seen"] == {(precision, torch.float32)}, "what is gathered and computed with; and the angles"
+            assert not (sharded and True in report["added"]), "a gradient waits for the next micro-batch's, whole"
             for measure in ("training_loss", "validation_loss"):
                 expected = alone[preset.name][measure]
                 assert report[measure] == pytest.approx(expected, rel=CLOSE.get(name, EXACT)), name

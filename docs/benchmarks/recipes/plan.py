@@ -53,11 +53,14 @@ def main() -> None:
     print("\n8 B, FSDP 8 in a node; two rows of 8192 tokens a micro-batch, gradients reduced once a step")
     share = SMALL.parameters / NODE
     say("  weights and moments a GPU; with whole gradients, GB", *kept(share, SMALL.parameters))
+    say("  with gradients reduced each micro-batch, GB", (12 + FP32) * share / GB)
     for gpus, tokens in ((8, 2**20), (64, 2**22)):
         micro_batches = tokens / gpus / (2 * ROW)
         say(f"  {gpus} GPUs: micro-batches; computing, s", micro_batches, SMALL.computing(tokens, gpus))
         gathers = 2 * micro_batches * ring(BF16 * SMALL.parameters, NODE)
         sent("  in the node", gathers + ring(FP32 * SMALL.parameters, NODE), NVLINK)
+        reduced = micro_batches * ring(FP32 * SMALL.parameters, NODE)
+        sent("  in the node, gradients reduced each micro-batch", gathers + reduced, NVLINK)
         sent("  in the node, one row a micro-batch", 2 * gathers + ring(FP32 * SMALL.parameters, NODE), NVLINK)
     sent("  between nodes: gradients all-reduced over 8 replicas", 2 * ring(FP32 * share, 8), NETWORK)
 

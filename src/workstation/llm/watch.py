@@ -63,11 +63,9 @@ class Speed(Hook):
             self._first = (fit.step, time.perf_counter())
 
     def epoch(self, fit: Fit) -> None:
-        assert self._first is not None
-        step, began = self._first
-        self._first = None
-        if fit.step > step:  # the losses have been read, so the device has come to rest
-            self.rates.append((fit.step - step) * self.tokens / (time.perf_counter() - began))
+        first, self._first = self._first, None  # None: a resumed run had nothing left of this stretch
+        if first is not None and fit.step > first[0]:  # the losses have been read, so the device has come to rest
+            self.rates.append((fit.step - first[0]) * self.tokens / (time.perf_counter() - first[1]))
 
     @property
     def utilisation(self) -> float | None:

@@ -17,7 +17,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from workstation.errors import WorkstationError
 from workstation.training import distributed
-from workstation.training.parallel import average_statistics, own_chance, parallel, rank_shares, reducing
+from workstation.training.parallel import (
+    average_statistics,
+    clear_gradients,
+    own_chance,
+    parallel,
+    rank_shares,
+    reducing,
+)
 from workstation.training.seed import chance, set_chance
 from workstation.training.settings import Settings
 
@@ -154,7 +161,7 @@ def fit(
         for epoch in range(len(state.losses), epochs):
             trained.train()
             for batch in _from(batches, epoch, state):
-                optimizer.zero_grad(set_to_none=True)
+                clear_gradients(optimizer, replica)
                 state.unread.append(gradient.add(batch, state.step))
                 state.weights.append(weight(batch[-1]))
                 if clip is not None:

@@ -59,7 +59,9 @@ def shard(model: nn.Module, *, half: bool = False) -> None:
         return
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # half a second, for those who ask for it
 
-    precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
+    # What comes to a block is bfloat16 by itself; a cast would round the tables of rotary angles as well.
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    precision = policy if half else MixedPrecisionPolicy()
 
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.data, src=0)  # as DDP does: all start from the same numbers
@@ -105,11 +107,17 @@ def all_rows(mine: Tensor) -> Tensor:
     return torch.stack(all_gather(padded), dim=1).flatten(0, 1)[: int(rows)]
 
 
+def clear_gradients(optimizer: Optimizer, forward: nn.Module) -> None:
+    """Before a step. DDP's are views of what it sends: new ones would lie beside it until the last micro-batch."""
+    optimizer.zero_grad(set_to_none=not isinstance(forward, DistributedDataParallel))
+
+
 def reducing(forward: nn.Module, now: bool) -> AbstractContextManager[object]:
-    """Around a forward and its backward: whether the gradients are averaged over the ranks, or still only summed."""
-    if _in_parts(forward):
-        forward.set_requires_gradient_sync(now)
-    elif isinstance(forward, DistributedDataParallel) and not now:
+    """Around a forward and its backward: whether the gradients are averaged over the ranks, or still only summed.
+
+    Of a model in parts they always are: summed on each rank they would be there whole, what it is in parts to avoid.
+    """
+    if isinstance(forward, DistributedDataParallel) and not now:
         no_sync: AbstractContextManager[object] = forward.no_sync()
         return no_sync
     return nullcontext()
