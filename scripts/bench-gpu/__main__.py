@@ -33,6 +33,7 @@ import torch  # noqa: E402
 from part import Part, Row  # noqa: E402
 
 from workstation.errors import WorkstationError  # noqa: E402
+from workstation.llm.memory import MemoryTooSmallError  # noqa: E402
 from workstation.training import device  # noqa: E402
 
 PARTS: dict[str, Part] = {
@@ -55,7 +56,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.row:
         part, row = asked.row
-        measured = PARTS[part].measure(row, asked.steps, asked.dry_run)
+        measured = measure(PARTS[part], row, asked)
         if os.environ.get("RANK", "0") == "0":
             print(json.dumps(measured))
         return 0
@@ -69,6 +70,14 @@ def main() -> int:
         print(f"A plain bfloat16 matmul reaches {pretraining.matmul() / 1e12:.0f}e12 operations a second.")
     failed = [table(name, asked) for name in asked.only]
     return 1 if any(failed) else 0
+
+
+def measure(part: Part, row: str, asked: argparse.Namespace) -> Row:
+    """Its cells; of a row that the GPU has not the memory for, the reason alone."""
+    try:
+        return part.measure(row, asked.steps, asked.dry_run)
+    except MemoryTooSmallError as error:
+        return {"why": str(error)}
 
 
 def versions() -> str:
@@ -93,12 +102,11 @@ def table(name: str, asked: argparse.Namespace) -> bool:
     part, failed = PARTS[name], False
     print(f"\n{part.title}\n\n| {' | '.join(part.columns)} |\n|{' ---: |' * len(part.columns)}", flush=True)
     for row in (asked.preset or part.rows) if name == "pretraining" else part.rows:
-        cells = None
         why = part.missing(row, asked.dry_run)
-        if why is None:
-            cells = in_a_process(name, row, asked)
-            failed |= cells is None
-        shown = [cells[column] for column in part.columns] if cells else [row, why or "failed: what it said is above"]
+        cells = {"why": why} if why else in_a_process(name, row, asked)
+        failed |= cells is None
+        cells = cells or {"why": "failed: what it said is above"}
+        shown = [row, cells["why"]] if "why" in cells else [cells[column] for column in part.columns]
         print(f"| {' | '.join(shown)} |", flush=True)
     return failed
 

@@ -10,7 +10,9 @@ from part import Part, Row, Times, peak_gib
 from workstation.llm import library, mfu
 from workstation.llm.answers import Rows
 from workstation.llm.finetune import AnswerLoss, Tuning, adapt, finetune
+from workstation.llm.memory import MemoryTooSmallError
 from workstation.llm.settings import PRESETS, Shape
+from workstation.llm.watch import NoGarbage
 from workstation.training import device
 from workstation.training.settings import Settings
 
@@ -21,6 +23,14 @@ TUNINGS = {
 
 
 def measure(name: str, steps: int, dry: bool) -> Row:
+    """No arithmetic says beforehand whether it fits."""
+    try:
+        return tuned(name, steps, dry)
+    except torch.OutOfMemoryError as error:
+        raise MemoryTooSmallError(f"{name} does not fit this GPU", remedy="Take one with more memory.") from error
+
+
+def tuned(name: str, steps: int, dry: bool) -> Row:
     """Two passes over `steps` full rows; the second is the steady state."""
     transformers = library.transformers()
     on, tuning, shape = torch.device("cpu" if dry else "cuda"), TUNINGS[name], PRESETS["8b"].shape
@@ -39,7 +49,7 @@ def measure(name: str, steps: int, dry: bool) -> Row:
     torch.set_default_dtype(torch.float32)
     model, times = AnswerLoss(adapt(base, tuning)), Times()
     rows = packed(steps * tuning.batch, tuning.length, shape.vocabulary)
-    losses = finetune(model, rows, tuning, Settings(on, amp=not dry), [times])
+    losses = finetune(model, rows, tuning, Settings(on, amp=not dry), [times, NoGarbage()])
     rate = tuning.batch * tuning.length / times.steady
     peak, each = mfu.peak(device.describe(on)), frozen_flops(shape, tuning.length)
     return {

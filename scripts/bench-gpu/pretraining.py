@@ -96,18 +96,7 @@ def matmul(side: int = 8192, times: int = 50) -> float:
 
 PART = Part(
     title=f"Pre-training. MFU: {mfu.FORMULA}",
-    columns=(
-        "preset",
-        "parameters",
-        "rows",
-        "T",
-        "tokens/s",
-        "MFU",
-        "GiB",
-        "GiB by arithmetic",
-        "loss",
-        "first step s",
-    ),
+    columns=COLUMNS,
     rows=tuple(MEASURED),
     measure=measure,
 )

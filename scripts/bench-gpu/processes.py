@@ -7,12 +7,13 @@ to send to.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
 
 import torch
 import torch.distributed as dist
 from part import GIB, Part, Row, Times, peak_gib, short, shrunk
-from pretraining import MEASURED, train
+from pretraining import MEASURED, fitting, train
 
 from workstation.llm.pretrain import compiled, decoder
 from workstation.llm.settings import Preset
@@ -74,6 +75,10 @@ def exchange(on: torch.device, dry: bool, times: int = 20) -> Row:
 
 def seconds_and_memory(preset: Preset, on: torch.device, dry: bool, in_parts: bool = False) -> tuple[float, str]:
     """Of a steady step, and at the peak."""
+    # The model before this one lives on in cycles, and what was compiled for it would be taken for this one as well.
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch._dynamo.reset()
     torch.manual_seed(0)
     model = decoder(preset, on)
     if not dry:
@@ -89,7 +94,7 @@ def seconds_and_memory(preset: Preset, on: torch.device, dry: bool, in_parts: bo
 
 def of(name: str, steps: int, dry: bool) -> Preset:
     """Each process has as many rows as one alone would have: the more of them, the larger the batch."""
-    preset = shrunk(short(MEASURED[name], steps)) if dry else short(MEASURED[name], steps)
+    preset = shrunk(short(MEASURED[name], steps)) if dry else short(fitting(MEASURED[name]), steps)
     recipe, count = preset.recipe, distributed.size()
     recipe = dataclasses.replace(recipe, batch=recipe.batch * count, accumulate=recipe.accumulate * count)
     return dataclasses.replace(preset, recipe=recipe)

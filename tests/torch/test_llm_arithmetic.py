@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from workstation.llm import memory, mfu, watch
-from workstation.llm.model import build
-from workstation.llm.settings import PRESETS, Recipe
+from workstation.llm.pretrain import decoder
+from workstation.llm.settings import PRESETS, Preset, Recipe
 from workstation.training import distributed
 from workstation.training.loop import Fit
 from workstation.training.parallel import rank_shares
@@ -72,6 +73,14 @@ def test_the_speed_is_the_devices_and_not_that_of_telling_it(monkeypatch: pytest
     assert speed.rates == pytest.approx([10_000, 10_000])
 
 
+def test_a_stretch_that_a_resumed_run_had_already_made_has_no_speed() -> None:
+    """Its checkpoint is of its last step: none is left to be timed."""
+    model: Any = nn.Linear(1, 1)
+    fit, speed = Fit("train", model, model, epochs=1, curve=[1.0] * 5), watch.Speed(None, 1000, 1, "a device")
+    speed.epoch(fit)
+    assert speed.rates == []
+
+
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("gpus", [1, 2, 3, 8])
 def test_each_gpu_computes_at_most_a_micro_batch_at_once_and_none_is_idle(
@@ -94,17 +103,16 @@ class OneKernel(torch.autograd.Function):
         return torch.nn.functional.rms_norm(x, weight.shape, weight)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("how", ["bfloat16", "recomputed", "mixed"])
 @pytest.mark.parametrize("name", ["124m", "1.5b"])
-def test_the_memory_arithmetic_is_what_autograd_keeps(
-    name: str, recompute: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_memory_arithmetic_is_what_autograd_keeps(name: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.RMSNorm, "forward", lambda norm, x: OneKernel.apply(x, norm.weight))
     whole = PRESETS[name].shape
     less = {"vocabulary": 1024, "layers": 3, "context": 128, "width": whole.width // 4, "hidden": whole.hidden // 4}
     shape = dataclasses.replace(whole, **less)
-    recipe = Recipe(2, 1, 1, 1, rate=0, warmup=1, precision="bfloat16", recompute=recompute)
-    model = build(shape, torch.device("cpu"), dtype=torch.bfloat16, recompute=recompute)
+    precision, recompute = "mixed" if how == "mixed" else "bfloat16", how == "recomputed"
+    recipe = Recipe(2, 1, 1, 1, rate=0, warmup=1, precision=precision, recompute=recompute)
+    model = decoder(Preset(name, shape, recipe), torch.device("cpu"))
     kept = {weight.data_ptr(): 0 for weight in (*model.parameters(), *model.buffers())}
     alive = []
 
@@ -115,15 +123,29 @@ def test_the_memory_arithmetic_is_what_autograd_keeps(
         return tensor
 
     tokens = torch.zeros(2, 128, dtype=torch.long)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=how == "mixed"),
+    ):
         model(tokens, tokens)
-    expected = memory.need(shape, recipe).activations
+    needed = memory.need(shape, recipe)
+    expected = needed.activations
     if recompute:  # one layer is computed again in the backward pass, and not here
         expected -= 256 * memory.layer_bytes(shape, memory.HALF)
     else:  # a CPU's attention answers in another order of its axes, and the copy in the right order is kept as well
         expected += 3 * 256 * memory.HALF * shape.width
+    if how == "mixed":  # the copies of the weights; uncompiled, one of a norm's answer for each product of it, too
+        expected += needed.weights - memory.FULL * shape.parameters + 3 * 256 * 3 * memory.HALF * shape.width
     shares = 256 * shape.padded_vocabulary * memory.FULL  # of the loss: what is left of the logits
     assert sum(kept.values()) - shares == pytest.approx(expected, rel=0.05)
+
+
+def test_a_second_set_of_gradients_has_its_place_however_few_the_rows() -> None:
+    preset = PRESETS["1.5b"]
+    needed = memory.need(preset.shape, dataclasses.replace(preset.recipe, accumulate=preset.recipe.batch))
+    assert needed.activations + needed.logits >= needed.gradients
+    alone = memory.need(preset.shape, dataclasses.replace(preset.recipe, batch=1, accumulate=1))
+    assert alone.activations < needed.activations, "the only micro-batch of a step adds to nothing"
 
 
 def test_a_gpu_too_small_is_told_what_fits_before_anything_starts() -> None:

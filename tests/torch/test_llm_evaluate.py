@@ -17,6 +17,8 @@ from workstation.llm.data import VALIDATION, Rows
 from workstation.llm.model import build
 from workstation.llm.ngram import NGram
 from workstation.llm.prepare import kept_aside, prepare
+from workstation.llm.sample import Sampling, generate
+from workstation.llm.serve.answer import Asked, answer
 from workstation.llm.settings import Shape
 from workstation.llm.tokens import Tokenizer
 from workstation.training.settings import Settings
@@ -37,7 +39,11 @@ def test_a_score_does_not_depend_on_how_the_rows_are_cut(tmp_path: Path) -> None
     shape = Shape(vocabulary=512, width=32, layers=2, heads=2, kv_heads=1, hidden=64, context=32)
     model = build(shape, torch.device("cpu"))
     lengths = Tokenizer.load(data.directory).byte_lengths()
-    scores = [evaluate.score(model, Rows(data, VALIDATION, 32), lengths, Settings(), size=size) for size in (1, 5, 64)]
+    rows, seen = Rows(data, VALIDATION, 32), set[int]()
+    model.register_forward_pre_hook(lambda _, told: seen.add(len(told[0])))
+    scores = [evaluate.score(model, rows, lengths, Settings(), size=size) for size in (4, 5, 64)]
+    assert len(rows) % 5, "the last five are not all there"
+    assert seen == {4, 5, min(64, len(rows))}, "each number of rows is another model to a compiler"
     for score in scores:
         assert score.nats == pytest.approx(scores[0].nats, rel=1e-5)
         assert score.tokens == data.about.tokens[VALIDATION]
@@ -56,6 +62,29 @@ def test_a_model_in_anybodys_format_gets_the_score_that_its_own_has(tmp_path: Pa
     theirs = evaluate.read(Causal("it", export.as_llama(model), export.as_transformers(tokenizer, 32)), texts)
     assert (theirs.tokens, theirs.bytes) == (ours.tokens, ours.bytes)
     assert theirs.nats == pytest.approx(ours.nats, rel=1e-5)
+
+
+def test_what_grows_by_a_token_is_read_without_cudnn_whose_attention_plans_for_each_length(
+    tokenizer: Tokenizer,
+) -> None:
+    found = llm_client.noise(tokenizer)
+    shape = Shape(vocabulary=64, width=32, layers=1, heads=2, kv_heads=1, hidden=64, context=32)
+    ours, seen = build(shape, torch.device("cpu")), []
+
+    def chosen() -> tuple[bool, ...]:
+        kernels = torch.backends.cuda
+        asked = (kernels.cudnn_sdp_enabled, kernels.flash_sdp_enabled, kernels.mem_efficient_sdp_enabled)
+        return tuple(each() for each in (*asked, kernels.math_sdp_enabled))
+
+    for model in (found.model, ours):
+        model.register_forward_pre_hook(lambda *_: seen.append(chosen()))
+    before = chosen()
+    evaluate.read(found, ["one", "and another"])
+    list(answer(found, Asked((5, 6), 3, 1.0, seed=0)))
+    list(generate(ours, [5, 6], Sampling(most=3)))
+    assert len(seen) >= 2 + 1 + 1
+    assert set(seen) == {(False, True, True, True)}
+    assert chosen() == before == (True, True, True, True)
 
 
 def test_text_that_spells_a_special_token_is_measured_as_text(tokenizer: Tokenizer) -> None:

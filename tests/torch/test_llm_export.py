@@ -20,6 +20,7 @@ from transformers import (
     MambaConfig,
 )
 
+from workstation.doctor import cgroup
 from workstation.errors import SettingError
 from workstation.llm import causal, export, hub
 from workstation.llm.corpus import Poems
@@ -222,6 +223,19 @@ def test_a_model_that_does_not_fit_is_known_before_a_weight_is_read(tmp_path: Pa
             assert ran.code == 69, ran.err
             assert "weights take" in ran.err
             assert "this machine has" in ran.err
+
+
+def test_what_becomes_float32_on_its_way_out_must_fit_as_that(
+    exported: tuple[Run, Path], tmp_path: Path, llm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted(tmp_path)
+    adapter, base, run = tmp_path / "adapter", tmp_path / "base", exported[0].directory
+    for told, code in (([adapter], 69), ([run], 69), ([base, "--onnx"], 69), ([base], 0)):
+        weights: list[int] = []
+        causal.load(str(told[0]), CPU, check=weights.append)
+        monkeypatch.setattr(cgroup, "memory_limit", lambda: 3 * weights[0])  # noqa: B023 - bytes: enough for bfloat16
+        ran = llm("export", *told, "--out", tmp_path / "out")
+        assert ran.code == code, ran.err
 
 
 def test_memory_that_others_took_is_no_damaged_model(

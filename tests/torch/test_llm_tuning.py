@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import re
@@ -25,7 +26,7 @@ from transformers import (
     OPTForCausalLM,
 )
 
-from workstation.llm import causal
+from workstation.llm import causal, tuning
 from workstation.llm import finetune as tuned
 from workstation.llm.causal import Causal
 from workstation.llm.export import ExportError, export
@@ -34,6 +35,7 @@ from workstation.llm.instructions import Instructions
 from workstation.llm.memory import MemoryTooSmallError
 from workstation.llm.model import IGNORED
 from workstation.llm.tuning import must_fit
+from workstation.training.loop import Fit, Hook
 from workstation.training.settings import Settings
 
 pytest_plugins = ["llm_fixtures"]
@@ -52,6 +54,16 @@ ARCHITECTURES = {
 }
 
 
+class Collecting(Hook):
+    """Whether Python may look for dead cycles, at each step."""
+
+    def __init__(self) -> None:
+        self.seen: set[bool] = set()
+
+    def step(self, fit: Fit) -> None:  # noqa: ARG002 - the hook's signature
+        self.seen.add(gc.isenabled())
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_conversations_share_a_row_only_where_none_sees_its_neighbour(name: str) -> None:
     torch.manual_seed(0)
@@ -66,8 +78,10 @@ def test_conversations_share_a_row_only_where_none_sees_its_neighbour(name: str)
 
 
 def test_a_model_that_sees_neighbours_is_given_a_row_for_each_conversation(
-    untrained: Path, docstrings: Instructions, tmp_path: Path, llm: Llm
+    untrained: Path, docstrings: Instructions, tmp_path: Path, llm: Llm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    collecting = Collecting()
+    monkeypatch.setattr(tuning, "ProgressBar", lambda: collecting)
     tokenizer = causal.load(str(untrained), CPU).tokenizer
     shape = H | {"vocab_size": len(tokenizer), "max_position_embeddings": 256}
     OPTForCausalLM(OPTConfig(**shape, ffn_dim=64, word_embed_proj_dim=32)).save_pretrained(tmp_path / "opt")
@@ -85,6 +99,8 @@ def test_a_model_that_sees_neighbours_is_given_a_row_for_each_conversation(
         assert ("OPTForCausalLM would see a conversation's neighbours" in ran.err) != packed
         assert f"tokens a second: {report['tokens_per_second']:,.0f}; memory at the peak: " in ran.out
         assert report["peak_memory"] > 100 * 2**20, "the process with PyTorch in it"
+    assert collecting.seen == {False}, "a GPU would wait for Python's dead cycles"
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma"])

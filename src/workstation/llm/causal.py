@@ -101,10 +101,19 @@ def room(device: torch.device, dtype: Precision) -> Check:
     return check
 
 
+def is_kept_whole(name: str) -> bool:
+    """Whether its files are the model as it is computed with: no adapter to be merged, no run of `pretrain`."""
+    directory = _directory(name)
+    return not directory.is_dir() or ((directory / CONFIG).is_file() and not (directory / ADAPTER).is_file())
+
+
+def _directory(name: str) -> Path:
+    tuned = Path(name) / TUNED
+    return tuned if tuned.is_dir() else Path(name)
+
+
 def _load(name: str, device: torch.device, dtype: Precision, quantisation: Any, check: Check) -> Causal:
-    directory = Path(name)
-    if (directory / TUNED).is_dir():
-        directory = directory / TUNED
+    directory = _directory(name)
     if (directory / ADAPTER).is_file():
         return _with_adapter(name, directory, device, dtype, check)
     if directory.is_dir() and not (directory / CONFIG).is_file():

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workstation.arguments import positive, refuse_with_resume, seed
 from workstation.errors import SettingError
 from workstation.llm import onward, trial
-from workstation.llm.onward import positive, seed
 from workstation.llm.settings import PRESETS, Preset, preset
 from workstation.llm.trial import CORPORA
 
@@ -72,7 +72,7 @@ def prepare(arguments: argparse.Namespace) -> int:
 def pretrain(arguments: argparse.Namespace) -> int:
     """Train, keep the run, and say how good it became. Under torchrun, rank 0 speaks for all."""
     if arguments.resume:
-        _refuse_new_settings(arguments)
+        refuse_with_resume(arguments, ("preset", "steps", "micro_batch", "seed", "amp", "out"))
     chosen = _adjusted(preset(arguments.preset or "tiny"), arguments)
     from workstation.training import distributed
     from workstation.training.preemption import stoppable
@@ -169,13 +169,6 @@ def _adjusted(chosen: Preset, arguments: argparse.Namespace) -> Preset:
             )
         recipe = dataclasses.replace(recipe, accumulate=recipe.batch // arguments.micro_batch)
     return dataclasses.replace(chosen, recipe=recipe)
-
-
-def _refuse_new_settings(arguments: argparse.Namespace) -> None:
-    for name in ("preset", "steps", "micro_batch", "seed", "amp", "out"):
-        if getattr(arguments, name) not in (None, False):
-            flag = name.replace("_", "-")
-            raise SettingError(f"--{flag} with --resume", remedy="A resumed run keeps the settings it began with.")
 
 
 def _show(title: str, numbers: dict[str, float | None]) -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from workstation.errors import SettingError
 from workstation.llm.data import TRAIN, VALIDATION, Data, Rows, supervised
-from workstation.llm.model import IGNORED, Decoder
+from workstation.llm.model import IGNORED, Decoder, of_any_length
 from workstation.llm.ngram import NGram
 from workstation.training.settings import Settings
 
@@ -70,8 +70,12 @@ def score(
     nats, tokens, read = 0.0, 0, 0
     count = len(rows) if most is None else min(most, len(rows))
     chosen = [number * len(rows) // count for number in range(count)]
+    size = min(size, count)
     for first in range(0, count, size):
-        inputs, targets, documents = rows.batch(chosen[first : first + size])
+        here = chosen[first : first + size]
+        # A last batch of fewer rows would have the model compiled once more, so it is filled up, and not asked there.
+        inputs, targets, documents = rows.batch(here + chosen[: size - len(here)])
+        targets[len(here) :] = IGNORED
         asked = supervised(targets)
         with (
             torch.inference_mode(),
@@ -105,7 +109,7 @@ def read(found: Causal, texts: Iterable[str]) -> Score:
         spelt += [] if end is None else [end]
         for piece in (spelt[at : at + length] for at in range(0, len(spelt), length)):
             inputs = torch.tensor([[begin, *piece[:-1]]], device=found.model.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), of_any_length():
                 logits = found.model(input_ids=inputs, use_cache=False).logits[0].float()
                 nats += float(F.cross_entropy(logits, torch.tensor(piece, device=logits.device), reduction="sum"))
         tokens, size = tokens + len(spelt), size + len(text.encode())

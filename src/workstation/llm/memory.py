@@ -51,11 +51,15 @@ def need(shape: Shape, recipe: Recipe, length: int | None = None) -> Need:
     kept = tokens * shape.width * stream if recipe.recompute else layer
     last_norm = tokens * shape.width * (stream + HALF)
     activations = shape.layers * kept + (layer if recipe.recompute else 0) + last_norm
+    gradients = each * shape.parameters
     # In bfloat16, in float32 for the loss, and the gradient of that. Validation, in the same parts, takes no more.
     logits = tokens * shape.padded_vocabulary * (HALF + FULL + FULL) // recipe.loss_chunks
+    if recipe.accumulate > 1 and not recipe.recompute:
+        # One graph of the whole hands back a micro-batch's gradients at once, where its activations were.
+        activations = max(activations, gradients - logits)
     return Need(
         weights=each * shape.parameters + copies,
-        gradients=each * shape.parameters,
+        gradients=gradients,
         optimizer=2 * each * shape.parameters,  # Adam's two means
         activations=activations,
         logits=logits,

@@ -6,11 +6,13 @@ B rows, T places, H heads, K key-value heads, W width of a head, D width of the 
 # ruff: noqa: N803, N806 - the capitals in a tensor's name are its shape
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from workstation.llm.settings import Shape
@@ -48,6 +50,18 @@ class Places:
     sine: Tensor
     mask: Tensor | None  # True: may look. None: causal, which fused kernels know by themselves
     causal: bool
+
+
+def of_any_length() -> AbstractContextManager[object]:
+    """Around a call whose rows are as long as no call's before: the next token's, or those of somebody's text.
+
+    On an H100 and its successors PyTorch's first choice of attention is cuDNN's, which works out a plan, tens of
+    milliseconds long, for each new number of keys: in training once, here at each token. Besides, on a B200 it
+    gives wrong answers, silently, with fewer than 8 heads of keys (pytorch#193893). A CPU has none of it.
+    """
+    others = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    kernels: AbstractContextManager[object] = sdpa_kernel(others)
+    return kernels
 
 
 class Attention(nn.Module):

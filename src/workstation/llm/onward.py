@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from workstation.arguments import natural, positive, seed
 from workstation.doctor.units import size
 from workstation.errors import SettingError
 
@@ -116,9 +117,11 @@ def export(arguments: argparse.Namespace) -> int:
 
     if arguments.out.exists():  # before a large model is read
         raise SettingError(f"{arguments.out} is there already", remedy="Choose a new directory with --out.")
-    rounding = exporting.export(
-        causal.load(arguments.model, device.choose("cpu"), dtype="auto"), arguments.out, onnx=arguments.onnx
-    )
+    on = device.choose("cpu")
+    # Merged and written as ONNX a model is float32, however it was kept; a run's is copied once.
+    grows = arguments.onnx or not causal.is_kept_whole(arguments.model)
+    found = causal.load(arguments.model, on, check=causal.room(on, "float32" if grows else "auto"))
+    rounding = exporting.export(found, arguments.out, onnx=arguments.onnx)
     print(f"kept in {arguments.out}, with {rounding or 'the same logits'}; try: workstation llm serve {arguments.out}")
     return 0
 
@@ -141,18 +144,6 @@ def serve(arguments: argparse.Namespace) -> int:
     found = causal.load(arguments.model, on, dtype=causal.precision(on))
     asyncio.run(server.serve(found, address, sockets))
     return 0
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
-    return int(text)
 
 
 def temperature(text: str) -> float:
@@ -181,10 +172,4 @@ def rate(text: str) -> float:
 def port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port")
-    return int(text)
-
-
-def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)

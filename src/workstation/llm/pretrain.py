@@ -57,15 +57,17 @@ def decoder(preset: Preset, device: torch.device) -> Decoder:
 
 
 def compiled(model: Decoder, *, in_parts: bool, backend: str | Callable[..., Any] = "inductor") -> None:
-    """One graph of the whole; of a model that is about to be sharded a graph of each block.
+    """One graph of the whole; of a model that is about to be sharded, or that recomputes, a graph of each block.
 
-    FSDP2 gathers a block's weights in hooks before and after it, which no graph goes through.
+    FSDP2 gathers a block's weights in hooks before and after it, which no graph goes through. A graph of the whole
+    hands back the gradients of all weights at once: a second set of them, from the second micro-batch on, where
+    activations are recomputed because there is no room.
     """
-    if not in_parts:
-        model.compile(dynamic=False, backend=backend)
-        return
-    for block in model.blocks:
-        block.compile(dynamic=False, backend=backend)
+    # DDP would have it cut at every 25 MB of weights, so as to reduce some gradients while others are computed: more
+    # than a hundred pieces of 1.5b, for what a step does once, after all of its micro-batches.
+    torch._dynamo.config.optimize_ddp = False
+    for part in model.blocks if in_parts or model.recompute else [model]:
+        part.compile(dynamic=False, backend=backend)
 
 
 def given(loss: Tensor, _targets: Tensor) -> Tensor:

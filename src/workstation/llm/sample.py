@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workstation.errors import SettingError
-from workstation.llm.model import Cache, Decoder
+from workstation.llm.model import Cache, Decoder, of_any_length
 from workstation.llm.tokens import BOS, END, Tokenizer
 
 COLDEST = 1e-3  # as good as 0; colder still, and the division leaves no number
@@ -50,7 +50,7 @@ def generate(
     model.eval()
     unread = tokens
     for _ in range(min(sampling.most, context - tokens.shape[1])):
-        with torch.inference_mode():
+        with torch.inference_mode(), of_any_length():
             logits = model(unread if cached else tokens, cache=cache)[0, -1, : vocabulary or model.shape.vocabulary]
             token = choose(logits.float(), sampling, generator)
         if token == END:

@@ -69,7 +69,7 @@ class Recipe:
     # mixed: float32 weights, bfloat16 products on a GPU. bfloat16: weights and optimiser state too, half the memory.
     precision: Literal["mixed", "bfloat16"] = "mixed"
     recompute: bool = False  # activation checkpointing: a third more arithmetic, activations of one layer at a time
-    masked: bool = False  # a token sees its own document alone; costs a GPU its fastest attention kernel
+    masked: bool = False  # a token sees its own document alone; a GPU then computes what it hides
     loss_chunks: int = 1  # cut the output head's work in so many parts: logits of one part at a time
 
     def __post_init__(self) -> None:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workstation.arguments import positive, seed
 from workstation.errors import SettingError
-from workstation.llm.onward import MODEL, positive, seed, temperature, words
+from workstation.llm.onward import MODEL, temperature, words
 
 if TYPE_CHECKING:
     import torch

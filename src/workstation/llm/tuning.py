@@ -37,7 +37,7 @@ from workstation.llm.finetune import (
 from workstation.llm.instructions import Exchange, Instructions
 from workstation.llm.memory import RESERVE, MemoryTooSmallError
 from workstation.llm.run import CHECKPOINT_SECONDS, METRICS
-from workstation.llm.watch import Speed
+from workstation.llm.watch import NoGarbage, Speed
 from workstation.training import device, distributed, rundir
 from workstation.training.checkpoint import Checkpoints
 from workstation.training.loop import Hook
@@ -148,7 +148,7 @@ class TuningRun:
         if settings.shard:
             shard(model, half=settings.amp)
         speed = Speed(None, _tokens_of_a_step(lesson.train, self.tuning), self.tuning.length, report["device"])
-        hooks: list[Hook] = [speed, Checkpoints(self.directory, CHECKPOINT_SECONDS)]
+        hooks: list[Hook] = [speed, NoGarbage(), Checkpoints(self.directory, CHECKPOINT_SECONDS)]
         if distributed.rank() == 0:
             hooks += [TensorBoardLog(self.directory), ProgressBar()]
         losses = finetune(model, lesson.train, self.tuning, settings, hooks)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from workstation.llm.causal import Causal
+from workstation.llm.model import of_any_length
 from workstation.llm.sample import Sampling, choose
 
 HALF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
@@ -47,7 +48,7 @@ def answer(causal: Causal, asked: Asked) -> Iterator[Piece]:
     unread = torch.tensor([known], device=device)
     for count in range(1, asked.most + 1):
         # Entered anew at each step: a generator that is left open must not leave its thread in inference mode.
-        with torch.inference_mode():
+        with torch.inference_mode(), of_any_length():
             output = causal.model(input_ids=unread, past_key_values=cache, use_cache=True, logits_to_keep=1)
             # Some tables have more rows than there are tokens.
             token = choose(output.logits[0, -1, : len(causal.tokenizer)].float(), sampling, generator)
