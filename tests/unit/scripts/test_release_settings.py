@@ -13,7 +13,7 @@ import pytest
 
 Program = Callable[[str, str], Path]
 
-TAG, DIGEST = "nvidia/cuda:13.0.3-base-ubuntu24.04", f"sha256:{'a' * 64}"
+TAG, DIGEST = "nvidia/cuda:of-today", f"sha256:{'a' * 64}"
 OLD_DIGEST = f"sha256:{'b' * 64}"
 # A tag is here from long ago; its registry has moved on, which `docker pull` would find out.
 DOCKER = f"""
