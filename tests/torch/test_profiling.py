@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
 
 from workstation.examples import profiling
 from workstation.examples.datasets import digits
@@ -36,6 +40,16 @@ def test_where_the_batches_are_ready_the_loader_is_not_blamed() -> None:
     watched = profiling.profiled(decoded_once(files, classes, 0), Settings(epochs=1))
     assert not profiling.busiest(watched).startswith(profiling.LOADER)
     assert profiling.loading_share(watched) < 0.5
+
+
+def test_what_a_gpu_says_of_a_mark_does_not_take_the_place_of_the_cpus() -> None:
+    rows = [
+        SimpleNamespace(key="training", device_type=DeviceType.CPU, cpu_time_total=4.0),
+        SimpleNamespace(key="wait for a batch", device_type=DeviceType.CPU, cpu_time_total=1.0),
+        SimpleNamespace(key="training", device_type=DeviceType.CUDA, cpu_time_total=0.0),
+    ]
+    watched: Any = SimpleNamespace(key_averages=lambda: rows)
+    assert profiling.loading_share(watched) == 0.25
 
 
 def test_the_files_hold_the_digits_exactly() -> None:

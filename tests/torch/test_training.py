@@ -20,7 +20,7 @@ from workstation.training import device, rundir
 from workstation.training.batches import Batches
 from workstation.training.loop import Fit, Hook, NoBatchesError, fit
 from workstation.training.scaling import Standardizer
-from workstation.training.seed import seed_everything
+from workstation.training.seed import chance, seed_everything
 from workstation.training.settings import Settings
 
 
@@ -236,3 +236,10 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(rundir.RunDirectoryError, match="--out"):
         rundir.create("house_price", tmp_path / "file" / "below")
+
+
+def test_the_random_state_of_a_gpu_that_nothing_runs_on_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking would start CUDA there, in each process of a job on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: pytest.fail("CUDA was started"))
+    assert chance()["cuda"] is None

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("name", metavar="NAME", help="a name that `workstation examples list` shows")
     running.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: the GPU if any")
     running.add_argument("--compile", action="store_true", help="torch.compile the model")
-    running.add_argument("--amp", action="store_true", help="mixed precision: bfloat16 where it is safe")
+    running.add_argument("--amp", action="store_true", help="mixed precision; what is promised was measured without")
     running.add_argument("--shard", action="store_true", help="under torchrun: FSDP2, not DDP")
     running.add_argument("--seed", type=seed, help="default: 0")
     running.add_argument("--epochs", type=positive, help="default: as many as the example asks for")

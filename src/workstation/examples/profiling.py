@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -104,7 +105,9 @@ def busiest(watched: profile) -> str:
 
 def loading_share(watched: profile) -> float:
     """The share of the training that was spent waiting for the next batch."""
-    total = {event.key: event.cpu_time_total for event in watched.key_averages()}
+    # A mark under which kernels ran comes twice: the GPU's row of it has no CPU time (pytorch#144613).
+    rows = [row for row in watched.key_averages() if row.device_type == DeviceType.CPU]
+    total = {row.key: row.cpu_time_total for row in rows}
     share: float = total["wait for a batch"] / total["training"]
     return share
 

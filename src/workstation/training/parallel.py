@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.nn.functional import all_gather
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -59,6 +60,8 @@ def shard(model: nn.Module, *, half: bool = False) -> None:
         return
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # half a second, for those who ask for it
 
+    # Unless told, it takes the machine's GPUs, for a model on the CPU too.
+    mesh = init_device_mesh(next(model.parameters()).device.type, (distributed.size(),))
     # What comes to a block is bfloat16 by itself; a cast would round the tables of rotary angles as well.
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     precision = policy if half else MixedPrecisionPolicy()
@@ -69,8 +72,11 @@ def shard(model: nn.Module, *, half: bool = False) -> None:
     for module in reversed(list(model.modules())):
         if isinstance(module, nn.ModuleList):
             for block in module:
-                fully_shard(block, mp_policy=precision)
-    fully_shard(model, mp_policy=precision)
+                fully_shard(block, mesh=mesh, mp_policy=precision)
+        elif isinstance(module, nn.RNNBase):
+            # Else cuDNN moves its weights together, away from where FSDP2 gathers them, and keeps the first for ever.
+            module.flatten_parameters = lambda: None
+    fully_shard(model, mesh=mesh, mp_policy=precision)
 
 
 def _in_parts(model: nn.Module) -> bool:

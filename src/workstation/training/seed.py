@@ -27,14 +27,15 @@ def chance() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": numpy | {"state": numpy["state"] | {"key": numpy["state"]["key"].tolist()}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        # Asked on a GPU that nothing runs on, this would start CUDA there, in each process of a job on the CPU.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 
 def set_chance(kept: dict[str, Any]) -> None:
-    """Put them there again. A GPU's stay where they are if none was seen."""
+    """Put them there again. A GPU's stay where they are if none was used, then or now."""
     random.setstate(kept["python"])
     np.random.set_state(kept["numpy"])
     torch.set_rng_state(kept["torch"])
-    if kept["cuda"] is not None and torch.cuda.is_available():
+    if kept["cuda"] is not None and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(kept["cuda"])

@@ -15,5 +15,5 @@ class Settings:
     seed: int = 0
     epochs: int | None = None  # None: as many as the example itself asks for
     compile: bool = False  # torch.compile the model: a slow first step, faster ones after it on a GPU
-    amp: bool = False  # bfloat16 where autocast finds it safe; weights stay float32
+    amp: bool = False  # bfloat16 where autocast finds it safe, float16 in cuDNN's RNNs; weights stay float32
     shard: bool = False  # in a job of many processes: FSDP2, which holds each parameter in parts, instead of DDP
