@@ -163,7 +163,8 @@ USER 1000:0
 WORKDIR /home/workstation
 EXPOSE 8888
 ENTRYPOINT ["tini", "-g", "--", "workstation-start"]
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
+# 30 s: without persistence mode NVML wakes each GPU for every check, one after the other
+HEALTHCHECK --interval=15s --timeout=30s --start-period=60s --start-interval=1s --retries=3 \
     CMD ["python", "-I", "-m", "workstation.server.healthcheck"]
 
 # --------------------------------------------------------------------------------------------------------------- devel

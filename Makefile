@@ -36,7 +36,7 @@ logs: ## what the Lab prints
 
 .PHONY: doctor
 doctor: ## what this machine can do, as seen from inside the running Lab
-	@docker compose exec workstation workstation doctor
+	@docker compose exec workstation workstation-start workstation doctor
 
 .PHONY: purge
 purge: ## delete the image and BOTH volumes, your notebooks too; asks first

@@ -69,12 +69,19 @@ def selected(settings: Settings) -> tuple[Check, ...]:
     return chosen
 
 
+def wanted_gpus(client: docker.DockerClient, settings: Settings) -> int:
+    """How many GPUs the image must see; where that is none, it is given none."""
+    if settings.gpu is Gpu.OFF:
+        return 0
+    return gpus.count(client) if settings.gpus is None else settings.gpus
+
+
 @contextmanager
 def open_bench(client: docker.DockerClient, image: Image, settings: Settings) -> Iterator[LiveBench]:
     """A bench for `image`; everything started on it is removed at the end, whatever ends it."""
-    present = 0 if settings.gpu is Gpu.OFF else gpus.count(client)
-    with Lab(client, image, shm_size=settings.shm_size, gpus=present > 0, keep=settings.keep) as lab:
-        bench = LiveBench(lab, settings, present if settings.gpus is None else settings.gpus)
+    wanted = wanted_gpus(client, settings)
+    with Lab(client, image, shm_size=settings.shm_size, gpus=wanted > 0, keep=settings.keep) as lab:
+        bench = LiveBench(lab, settings, wanted)
         try:
             yield bench
         finally:

@@ -103,4 +103,4 @@ def test_home_cache_and_shared_memory_are_as_the_page_says(started: PodmanLab) -
 
 
 def test_the_doctor_finds_nothing_that_fails(started: PodmanLab) -> None:
-    assert " 0 FAIL" in started.run("workstation", "doctor")
+    assert " 0 FAIL" in started.run("workstation-start", "workstation", "doctor")

@@ -13,17 +13,19 @@ TENTH = 0.1  # less free memory than this share, on a card nothing was started o
 
 
 def document(bench: Bench) -> Mapping[str, Any]:
-    """Raises Blocked where the host has no GPU, for then there is nothing to see."""
+    """Raises Blocked where the image is given no GPU, for then there is nothing to see."""
     if bench.host_gpus == 0:
-        raise Blocked("the host has no NVIDIA GPU, or --gpu off hides it")
+        raise Blocked("no GPU is given to the image: the host has none, --gpu off hides it, or the engine is Podman")
     return bench.torch_probe("gpu")
 
 
-def cards(bench: Bench) -> list[Mapping[str, Any]]:
-    """The cards torch sees. Raises Blocked where it sees none."""
+def cards(bench: Bench, fact: str) -> list[Mapping[str, Any]]:
+    """The cards torch sees. Raises Blocked where it sees none, or where one does not tell `fact`."""
     found: list[Mapping[str, Any]] = document(bench)["cards"]
     if not found:
         raise Blocked("torch sees no GPU: see gpu.visible")
+    if any(fact not in card for card in found):
+        raise Blocked("a GPU does not answer: see gpu.visible")
     return found
 
 
@@ -43,7 +45,8 @@ def visible(bench: Bench) -> Finding:
     if lost:
         return failed(
             f"{lost[0]['name']} does not compute: {lost[0].get('error', 'a wrong product')}",
-            remedy="dmesg on the host shows the Xid; reset or replace the card",
+            remedy="see gpu.driver and gpu.kernels; if neither fails, dmesg on the host shows the Xid: reset or replace"
+            " the card",
             **facts,
         )
     return passed(f"{len(found)} x {found[0]['name']}", **facts)
@@ -67,7 +70,7 @@ def driver(bench: Bench) -> Finding:
 
 @promise("gpu.kernels", "this torch holds kernels for every GPU it sees")
 def kernels(bench: Bench) -> Finding:
-    found, arches = cards(bench), document(bench)["arch_list"]
+    found, arches = cards(bench, "capability"), document(bench)["arch_list"]
     for card in found:
         if not covered(tuple(card["capability"]), arches):
             major, minor = card["capability"]
@@ -94,10 +97,11 @@ def covered(capability: tuple[int, int], arches: list[str]) -> bool:
 
 @promise("gpu.memory", "every GPU has its memory free")
 def memory(bench: Bench) -> Finding:
-    for index, card in enumerate(cards(bench)):
-        if "free" in card and card["free"] < TENTH * card["total"]:
+    found = cards(bench, "free")
+    for index, card in enumerate(found):
+        if card["free"] < TENTH * card["total"]:
             return failed(
                 f"GPU {index}: {card['free'] // 2**20} of {card['total'] // 2**20} MiB are free",
                 remedy="another process holds the card: nvidia-smi on the host names it",
             )
-    return passed(", ".join(f"{card['total'] / 2**30:.0f} GiB" for card in cards(bench) if "total" in card))
+    return passed(", ".join(f"{card['total'] / 2**30:.0f} GiB" for card in found))

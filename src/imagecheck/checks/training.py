@@ -13,6 +13,7 @@ WRONG_GRADIENT = (
     "some operator, gradient or optimizer of this build is wrong: compare the curve with another image's"
     " (imagecheck compare), and reinstall torch unpatched"
 )
+GPU_REFUSES = "the GPU or its driver refuses, not this build: see gpu.visible, gpu.kernels and gpu.memory"
 
 
 def device(bench: Bench) -> str:
@@ -26,7 +27,8 @@ def tasks(bench: Bench) -> Mapping[str, Mapping[str, Any]]:
 def judge_threshold(bench: Bench, name: str) -> Finding:
     task = tasks(bench)[name]
     if "error" in task:
-        return failed(task["error"].splitlines()[0], remedy=WRONG_GRADIENT, log=task["error"])
+        remedy = GPU_REFUSES if "CUDA" in task["error"] else WRONG_GRADIENT
+        return failed(task["error"].splitlines()[0], remedy=remedy, log=task["error"])
     score, threshold = task["score"], task["threshold"]
     reached = score <= threshold if task["lower_is_better"] else score >= threshold
     sign = "≤" if task["lower_is_better"] else "≥"
@@ -59,9 +61,11 @@ def finished(bench: Bench) -> dict[str, Mapping[str, Any]]:
 def repeats(bench: Bench) -> Finding:
     runs = finished(bench)
     differing = {name: run["first_difference"] for name, run in runs.items() if not run["repeats"]}
-    if differing or not runs:
+    if not runs:
+        raise Blocked("no task ran to its end: see training.regression")
+    if differing:
         return failed(
-            f"losses differ between two runs of one seed: {', '.join(differing) or 'no task ran to its end'}",
+            f"losses differ between two runs of one seed: {', '.join(differing)}",
             remedy="look for code that reseeds at start (sitecustomize), and for a patched torch.manual_seed",
             first_difference=differing,
         )

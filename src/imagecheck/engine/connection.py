@@ -54,5 +54,8 @@ def podman_socket() -> Path:
 
 
 def is_local(client: docker.DockerClient) -> bool:
-    """Whether the engine runs on this machine, so that its /proc is ours. docker-py shows a socket as http+docker."""
-    return str(client.api.base_url).startswith(("http+docker", "unix", "npipe"))
+    """Whether the engine runs on this machine, so that its /proc is ours.
+
+    docker-py shows a socket as http+docker://localhost, a pipe as http+docker://localnpipe, ssh as http+docker://ssh.
+    """
+    return str(client.api.base_url).startswith("http+docker://local")

@@ -22,6 +22,9 @@ from imagecheck.engine.container import Booted, ProbeError, wait_for_keeper
 from imagecheck.engine.image import Image
 
 SCRATCH = {"/tmp": "rw,exec,nosuid,mode=1777"}  # exec: Inductor loads what it compiles there; Docker says noexec
+# What Docker says without NVIDIA's toolkit, the toolkit without a driver that is new enough, and CDI without devices.
+SIGNS_OF_NO_GPUS = ("device driver", "nvidia-container-cli", "CDI device")
+NO_GPUS = "install or update NVIDIA's driver and Container Toolkit on the host, or --gpu off"
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,11 @@ class Lab:
             return
 
     def find_python(self, more: Sequence[str] = ()) -> str | None:
-        """The path of the first Python that finds torch; `more` are paths to try after the usual ones."""
+        """The path of the first Python that finds torch; `more` are paths to try after the usual ones.
+
+        Raises:
+            ProbeError: the host cannot hand its GPUs over.
+        """
         carrier = self.client.containers.create(self.image.id, command=["-"], labels=self._labels)
         try:
             paths = interpreter.candidates(self.image.environment)
@@ -108,8 +115,10 @@ class Lab:
     def _has_torch(self, python: str) -> bool:
         try:
             spec = self._start(Start("search", entrypoint=[python], command=["-c", interpreter.HAS_TORCH]))
-        except ProbeError:  # a script that is no interpreter, or one for another machine
-            return False
+        except ProbeError as error:
+            if error.remedy:  # the host's fault, whatever is started
+                raise
+            return False  # a script that is no interpreter, or one for another machine
         container = spec.get_wrapped_container()
         try:
             return bool(container.wait(timeout=60)["StatusCode"] == 0)
@@ -196,6 +205,6 @@ class Lab:
         except (APIError, NotFound) as error:
             self.remove(spec)
             told = str(error.explanation)
-            remedy = "install the NVIDIA Container Toolkit on the host, or --gpu off" if "device driver" in told else ""
+            remedy = NO_GPUS if any(sign in told for sign in SIGNS_OF_NO_GPUS) else ""
             raise ProbeError(f"the container could not be started: {told}", remedy=remedy) from error
         return spec

@@ -41,13 +41,11 @@ def part(folder: Path, name: str) -> dict[str, object]:
 
 
 def runtime_version() -> tuple[int | None, str]:
-    """The version torch meets at run time; where torch refuses it, what torch said, and the version out of that."""
+    """The version torch meets at run time, and what torch said where it refuses it."""
     try:
         return torch.backends.cudnn.version(), ""
-    except RuntimeError as error:
-        found = re.search(r"runtime version \((\d+), (\d+), (\d+)\)", str(error))
-        numbers = [int(number) for number in found.groups()] if found else [0, 0, 0]
-        return numbers[0] * 10000 + numbers[1] * 100 + numbers[2], str(error)
+    except Exception as error:  # of the version, or of a GPU: one that is too old for it, or lost
+        return torch._C._cudnn.getVersionInt(), str(error)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 PORT = 29500
 SEED = 7
@@ -81,13 +82,20 @@ def gradients(device: str) -> tuple[str, float, float]:
     return digest, max(errors), max(gradient.abs().max().item() for gradient in whole)
 
 
+def choose_backend(cuda: Any) -> str:
+    """NCCL refuses two ranks on one GPU, and both containers see the same ones.
+
+    `cuda` is torch.cuda. Its count alone will not do: it is NVML's, with GPUs for which the driver is too old.
+    """
+    return "nccl" if cuda.is_available() and cuda.device_count() > 1 else "gloo"
+
+
 def work(result: Path, seconds: float) -> None:
     import torch
     import torch.distributed as dist
     import torch.distributed.nn  # before there is a group, or its defaults keep it: pytorch/pytorch#190489
 
-    # NCCL refuses two ranks on one GPU, and both containers see the same ones.
-    backend = "nccl" if torch.cuda.device_count() > 1 else "gloo"
+    backend = choose_backend(torch.cuda)
     dist.init_process_group(backend, timeout=datetime.timedelta(seconds=seconds))
     device = f"cuda:{dist.get_rank()}" if backend == "nccl" else "cpu"
     exact = all_reduce(device)

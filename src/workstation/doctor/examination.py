@@ -61,5 +61,9 @@ def _gpu_at_hand(machine: Machine) -> bool:
 
 
 def _required(finding: Finding) -> Finding:
-    remedy = finding.remedy or "use a machine with an NVIDIA GPU, or leave --require-gpu out"
+    # WSL2 shows a container nothing of a GPU that it was not given
+    remedy = (
+        finding.remedy
+        or "use a machine with an NVIDIA GPU (under WSL2: docker run --gpus all …), or leave --require-gpu out"
+    )
     return replace(finding, status=Status.FAIL, remedy=remedy)

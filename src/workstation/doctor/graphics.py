@@ -18,7 +18,7 @@ _DISPLAY_CONTROLLER = "0x03"  # PCI base class: VGA (0x0300xx) and 3D (0x0302xx)
 
 @dataclass(frozen=True)
 class Graphics:
-    """The three views. `nvml_error` says why `gpus` is empty when it could not be asked."""
+    """The three views. `nvml_error` says why `gpus` is empty, or lacks one that does not answer."""
 
     gpus: tuple[Gpu, ...]
     driver: str | None  # version of the library this process talks to
@@ -39,7 +39,7 @@ def graphics(root: Path, library: str = SONAME) -> Graphics:
     try:
         with Nvml(library) as nvml:
             driver = nvml.driver_version()
-            gpus = nvml.gpus()
+            gpus, failure = nvml.gpus()
     except NvmlError as error:
         failure = error
     return Graphics(gpus, driver, failure, kernel_driver(root), pci_gpus(root))

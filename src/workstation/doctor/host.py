@@ -49,6 +49,7 @@ class Host:
     engine: Engine | None
     cuda_visible_devices: str | None
     nvidia_visible_devices: str | None
+    nvidia_driver_capabilities: str | None
     shm_bytes: int
     memory: Memory
     cpus: Cpus
@@ -67,6 +68,7 @@ def inspect_host(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> 
         engine=engine(root, environ),
         cuda_visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
         nvidia_visible_devices=environ.get("NVIDIA_VISIBLE_DEVICES"),
+        nvidia_driver_capabilities=environ.get("NVIDIA_DRIVER_CAPABILITIES"),
         shm_bytes=_size(root / "dev/shm"),
         memory=_memory(root),
         cpus=Cpus(cgroup.usable_cpus(root), cgroup.cpu_quota(root), environ.get("OMP_NUM_THREADS")),

@@ -14,6 +14,7 @@ from typing import Self
 SONAME = "libnvidia-ml.so.1"
 
 # nvmlReturn_t, those the doctor has a remedy for
+NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
 GPU_IS_LOST = 15
@@ -37,8 +38,9 @@ class Gpu:
 
     index: int
     name: str
-    memory_bytes: int | None  # None where it shares the host's memory (GB10, Jetson)
+    memory_bytes: int | None  # None where it shares the host's memory (GB10, Jetson), or is a slice
     compute_capability: tuple[int, int]
+    is_slice: bool = False  # MIG: this process may not ask for the whole card's memory
 
 
 class _Memory(ctypes.Structure):
@@ -72,15 +74,18 @@ class Nvml:
         self._call("nvmlSystemGetDriverVersion", text, ctypes.c_uint(_TEXT_BYTES))
         return text.value.decode()
 
-    def gpu_count(self) -> int:
-        """GPUs this container was given; a lost one is not among them."""
+    def gpus(self) -> tuple[tuple[Gpu, ...], NvmlError | None]:
+        """Those that answer, in the driver's order, and the first refusal: a GPU that was lost is still counted."""
         count = ctypes.c_uint()
         self._call("nvmlDeviceGetCount_v2", ctypes.byref(count))
-        return count.value
-
-    def gpus(self) -> tuple[Gpu, ...]:
-        """Every GPU, in the driver's order."""
-        return tuple(self._gpu(index) for index in range(self.gpu_count()))
+        answering: list[Gpu] = []
+        refusal = None
+        for index in range(count.value):
+            try:
+                answering.append(self._gpu(index))
+            except NvmlError as error:
+                refusal = refusal or error
+        return tuple(answering), refusal
 
     def _gpu(self, index: int) -> Gpu:
         handle = ctypes.c_void_p()
@@ -89,15 +94,13 @@ class Nvml:
         self._call("nvmlDeviceGetName", handle, name, ctypes.c_uint(_TEXT_BYTES))
         major, minor = ctypes.c_int(), ctypes.c_int()
         self._call("nvmlDeviceGetCudaComputeCapability", handle, ctypes.byref(major), ctypes.byref(minor))
-        return Gpu(index, name.value.decode(), self._memory(handle), (major.value, minor.value))
-
-    def _memory(self, handle: ctypes.c_void_p) -> int | None:
+        capability = (major.value, minor.value)
         memory = _Memory()
         try:
             self._call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
-        except NvmlError:
-            return None
-        return int(memory.total)
+        except NvmlError as error:
+            return Gpu(index, name.value.decode(), None, capability, is_slice=error.code == NO_PERMISSION)
+        return Gpu(index, name.value.decode(), int(memory.total), capability)
 
     def _call(self, function: str, *arguments: object) -> None:
         code: int = getattr(self._library, function)(*arguments)

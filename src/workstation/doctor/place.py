@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import mmap
 import os
@@ -16,9 +17,13 @@ class Place:
     """A directory, or the nearest one above it that exists: that is where it would be made."""
 
     path: Path
-    free_bytes: int
-    writable: bool
+    free_bytes: int  # 0 where a quota or the last inode is used up, too
+    writable: bool  # may this user write there; a full disk changes nothing about that
     executable: bool  # may a file there be loaded as code; False where that could not be tried
+
+    @property
+    def takes_files(self) -> bool:
+        return self.writable and self.free_bytes > 0
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,9 @@ def places(environ: Mapping[str, str]) -> Places:
 
 def look(path: Path) -> Place:
     """Try it: write a file there and map it as code, which is what loading a compiled kernel does."""
-    existing = next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path("/"))
+    existing = next((folder for folder in (path, *path.absolute().parents) if _is_directory(folder)), Path("/"))
     file_system = os.statvfs(existing)
+    free_bytes = file_system.f_bavail * file_system.f_frsize
     writable = executable = False
     try:
         with tempfile.TemporaryFile(dir=existing) as trial:
@@ -52,9 +58,14 @@ def look(path: Path) -> Place:
             # refused on a file system mounted noexec, Docker's --tmpfs by default
             mmap.mmap(trial.fileno(), 1, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC).close()
             executable = True
-    except OSError:
-        pass
-    return Place(path, file_system.f_bavail * file_system.f_frsize, writable, executable)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            writable, free_bytes = True, 0
+    return Place(path, free_bytes, writable, executable)
+
+
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir() raises where a folder above may not be entered
 
 
 def _temporary() -> Path:

@@ -28,10 +28,10 @@ def start_summary(host: Host | None = None) -> str:
 
 
 def visible_gpu_count() -> int:
-    """GPUs this container was given; 0 where there is no driver, or none that answers."""
+    """GPUs this container was given and that answer; 0 where there is no driver, or none that answers."""
     try:
         with nvml.Nvml() as session:
-            return session.gpu_count()
+            return len(session.gpus()[0])
     except nvml.NvmlError:
         return 0
 
@@ -45,12 +45,14 @@ def lost_gpus(expected: int) -> str | None:
         return None
     try:
         with nvml.Nvml() as session:
-            left = len(session.gpus())  # asks each one: a GPU that fell off the bus is still counted
+            gpus, refusal = session.gpus()
     except nvml.NvmlError as error:
-        return f"GPU lost: {error}. {how_to_restore(error)}"
-    if left < expected:
-        return f"GPU lost: {left} of {expected} left. Restart this container; if that fails, reboot the host"
-    return None
+        gpus, refusal = (), error
+    if len(gpus) >= expected:
+        return None
+    if refusal is not None:
+        return f"GPU lost: {refusal}. {how_to_restore(refusal)}"
+    return f"GPU lost: {len(gpus)} of {expected} left. Restart this container; if that fails, reboot the host"
 
 
 def _software(found: Installed) -> str:

@@ -62,8 +62,8 @@ def gather() -> TorchFacts:
     """Import the trio and ask. Raises whatever `import torch` raises."""
     import torch
 
+    cuda_error = _cuda_error(torch)  # first: it initialises CUDA; until then torch counts NVML's GPUs, lost ones too
     cudnn, cudnn_error = _cudnn(torch)
-    cuda_error = _cuda_error(torch)
     count = 0 if cuda_error else torch.cuda.device_count()
     return TorchFacts(
         version=str(torch.__version__),
@@ -112,8 +112,10 @@ def _cudnn(torch: Any) -> tuple[str | None, str | None]:
         return None, None
     try:
         number = torch.backends.cudnn.version()
-    except RuntimeError as error:  # an incompatible cuDNN was found first
+    except Exception as error:  # an incompatible cuDNN was found first; asking the GPUs may raise anything
         return None, str(error).splitlines()[0]
+    if number is None:  # built without it
+        return None, None
     # CUDNN_VERSION since 9.0: major · 10000 + minor · 100 + patch
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}", None
 
@@ -136,7 +138,7 @@ def _cuda_error(torch: Any) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.cuda.init()
-    except (AssertionError, RuntimeError) as error:
+    except Exception as error:  # AssertionError, RuntimeError, and torch's own that is neither
         return str(error).splitlines()[0]
     return None
 

@@ -44,6 +44,7 @@ def healthy() -> Machine:
         engine=Engine.DOCKER,
         cuda_visible_devices=None,
         nvidia_visible_devices="all",
+        nvidia_driver_capabilities="compute,utility",
         shm_bytes=2 * GIB,
         memory=Memory(32 * GIB, limited=False),
         cpus=Cpus(usable=8, quota=None, threads=None),

@@ -2,13 +2,13 @@
  *
  *   line 1: what nvmlInit_v2 returns
  *   line 2: the driver's version
- *   then, a GPU each: "handle-code memory-bytes major minor name"; 0 bytes: the memory is not told
+ *   then, a GPU each: "handle-code memory-bytes major minor name"; 0 bytes: it has none of its own; 1: it is a MIG slice
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, NOT_SUPPORTED = 3, MOST = 16 };
+enum { OK = 0, NOT_SUPPORTED = 3, NO_PERMISSION = 4, MOST = 16 };
 struct gpu { int code; unsigned long long bytes; int major, minor; char name[96]; };
 struct memory { unsigned long long total, free, used; };
 
@@ -41,7 +41,7 @@ int nvmlDeviceGetName(void *handle, char *text, unsigned length) {
 }
 int nvmlDeviceGetMemoryInfo(void *handle, struct memory *memory) {
     memory->total = ((struct gpu *)handle)->bytes;
-    return memory->total ? OK : NOT_SUPPORTED;
+    return memory->total > 1 ? OK : memory->total ? NO_PERMISSION : NOT_SUPPORTED;
 }
 int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
     *major = ((struct gpu *)handle)->major;

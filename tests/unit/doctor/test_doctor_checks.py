@@ -10,6 +10,7 @@ from altered import no_gpu, place, says, torch, unseen
 
 from workstation.doctor.checks import compiling, resources, software
 from workstation.doctor.child import ChildError
+from workstation.doctor.container import Engine
 from workstation.doctor.examination import GPU_CHECKS, SECTIONS, Check, examine, worst
 from workstation.doctor.finding import Status
 from workstation.doctor.host import Cpus, Interpreter, Memory
@@ -45,7 +46,8 @@ def test_a_torch_that_does_not_import_fails_with_its_own_last_words(healthy: Mac
 
 def test_a_torch_that_lacks_a_temporary_directory_is_not_reinstalled(healthy: Machine) -> None:
     broken = replace(healthy, torch=ChildError("FileNotFoundError: No usable temporary directory found"))
-    says(software.torch(place(broken, "temporary", writable=False)), Status.FAIL, "writable temporary directory")
+    for full_or_closed in ({"free_bytes": 0}, {"writable": False}):
+        says(software.torch(place(broken, "temporary", **full_or_closed)), Status.FAIL, "writable temporary directory")
 
 
 def test_a_companion_that_does_not_import_fails(healthy: Machine) -> None:
@@ -77,7 +79,9 @@ def test_a_missing_companion_is_a_warning(healthy: Machine) -> None:
 
 
 def test_docker_s_default_shared_memory_is_a_warning(healthy: Machine) -> None:
-    says(resources.shared_memory(replace(healthy, shm_bytes=64 * MIB)), Status.WARN, "64 MiB", "--shm-size")
+    small = replace(healthy, shm_bytes=64 * MIB)
+    says(resources.shared_memory(small), Status.WARN, "64 MiB", "--shm-size")
+    says(resources.shared_memory(replace(small, engine=Engine.KUBERNETES)), Status.WARN, "64 MiB", "emptyDir")
 
 
 @pytest.mark.parametrize(("memory", "status"), [(3 * GIB, Status.WARN), (1 * GIB, Status.FAIL)])
@@ -118,6 +122,7 @@ def test_a_cache_that_cannot_be_written_or_run_from_fails(
 ) -> None:
     says(check(place(healthy, name, writable=False, executable=False)), Status.FAIL, "written", variable)
     says(check(place(healthy, name, executable=False)), Status.FAIL, "noexec", ":exec", variable)
+    says(check(place(healthy, name, free_bytes=0, executable=False)), Status.FAIL, "no room left", "docker system")
 
 
 def test_a_working_directory_that_cannot_be_entered_or_is_gone_fails(healthy: Machine) -> None:
@@ -134,7 +139,8 @@ def test_a_compiler_that_does_not_compile_fails_with_its_first_complaint(
 ) -> None:
     broken = replace(healthy, **{field: replace(getattr(healthy, field), error="fatal error: Python.h: No such file")})
     says(check(broken), Status.FAIL, "Python.h", "apt-get install", package)
-    says(check(place(broken, "temporary", writable=False)), Status.FAIL, "see temporary directory")
+    for full_or_closed in ({"free_bytes": 0}, {"writable": False}):
+        says(check(place(broken, "temporary", **full_or_closed)), Status.FAIL, "see temporary directory")
 
 
 # All together
@@ -144,7 +150,9 @@ def test_every_gpu_check_fails_where_a_gpu_is_required_and_none_is_there(healthy
     rows = examine(no_gpu(healthy), require_gpu=True)
     failed = {row.check for row in rows if row.finding.status is Status.FAIL}
     assert failed == {check.__name__ for check in GPU_CHECKS}
-    assert all(row.finding.remedy for row in rows if row.check in failed)
+    for row in rows:
+        if row.check in failed:
+            says(row.finding, Status.FAIL, "machine with an NVIDIA GPU", "under WSL2: docker run --gpus all")
 
 
 @pytest.mark.parametrize("value", ["", "-1"])

@@ -55,6 +55,15 @@ def test_a_cudnn_that_torch_refuses_fails(healthy: Machine) -> None:
     says(cuda.cudnn(refused), Status.FAIL, "incompatibility", "LD_LIBRARY_PATH")
 
 
+def test_a_gpu_that_cudnn_no_longer_serves_is_not_taken_for_two_cudnns(healthy: Machine) -> None:
+    error = "cuDNN version 92400 is not compatible with devices with SM < 7.5. Please install a version of PyTorch"
+    finding = cuda.cudnn(torch(healthy, cudnn=None, cudnn_error=error))
+    says(finding, Status.FAIL, "CUDA 12.6 wheels")
+    assert "LD_LIBRARY_PATH" not in str(finding.remedy)
+    gpus = "CUDA call failed lazily at initialization with error: Invalid device id"
+    says(cuda.cudnn(torch(healthy, cudnn=None, cudnn_error=gpus)), Status.FAIL, "see gpu use, below")
+
+
 def test_another_nccl_for_other_programs_fails(healthy: Machine) -> None:
     system = Found("/usr/lib/x86_64-linux-gnu/libnccl.so.2", "2.27.3")
     mixed = replace(healthy, plain_program=replace(healthy.plain_program, nccl=system))
@@ -120,25 +129,44 @@ def test_an_old_gpu_that_cuda_visible_devices_leaves_out_is_no_fault(healthy: Ma
     says(cuda.gpu_kernels(replace(beside, cuda_visible_devices="0")), Status.OK)
 
 
-def test_a_gpu_that_torch_cannot_open_fails_in_torchs_words(healthy: Machine) -> None:
-    says(cuda.gpu_use(torch(healthy, cuda_error="driver too old", devices=())), Status.FAIL, "driver too old")
+@pytest.mark.parametrize(
+    ("visible", "error", "remedy"),
+    [
+        (None, "driver too old", "see cuda and driver"),
+        (None, "No CUDA GPUs are available", "see cuda and driver"),
+        ("GPU-8f6d", "No CUDA GPUs are available", "CUDA_VISIBLE_DEVICES='GPU-8f6d' names none of them: unset it"),
+        ("0,0", "No CUDA GPUs are available", "CUDA_VISIBLE_DEVICES='0,0' names none of them: unset it"),
+        ("0", "Found no NVIDIA driver on your system.", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_open_fails_in_torchs_words(
+    healthy: Machine, visible: str | None, error: str, remedy: str
+) -> None:
+    closed = replace(torch(healthy, cuda_error=error, devices=()), cuda_visible_devices=visible)
+    says(cuda.gpu_use(closed), Status.FAIL, error, remedy)
 
 
 def test_a_gpu_that_computes_wrongly_or_not_at_all_fails(healthy: Machine) -> None:
     ill = torch(
         healthy, devices=(Device("H100", (9, 0), None), Device("H100", (9, 0), "CUDA error: uncorrectable ECC error"))
     )
-    says(cuda.gpu_use(ill), Status.FAIL, "cuda:1: CUDA error: uncorrectable ECC error")
+    says(cuda.gpu_use(ill), Status.FAIL, "cuda:1: CUDA error: uncorrectable ECC error", "nvidia-smi")
+
+
+def test_a_gpu_without_code_is_not_looked_for_with_nvidia_smi(healthy: Machine) -> None:
+    old = torch(healthy, devices=(Device("GTX 1080", (6, 1), "CUDA error: no kernel image is available"),))
+    says(cuda.gpu_use(old), Status.FAIL, "cuda:0: CUDA error: no kernel image", "see gpu kernels, above")
 
 
 # GPU
 
 
 def test_each_gpu_is_shown_with_its_memory_and_capability(healthy: Machine) -> None:
-    two = (*healthy.graphics.gpus, Gpu(1, "NVIDIA GB10", None, (12, 1)))
-    assert gpu.gpu(graphics(healthy, gpus=two)).value.splitlines() == [
+    gb10, cut = Gpu(1, "NVIDIA GB10", None, (12, 1)), Gpu(2, "NVIDIA H100", None, (9, 0), is_slice=True)
+    assert gpu.gpu(graphics(healthy, gpus=(*healthy.graphics.gpus, gb10, cut))).value.splitlines() == [
         "0: NVIDIA H100 80GB HBM3, 80.0 GiB, compute capability 9.0",
         "1: NVIDIA GB10, shared memory, compute capability 12.1",
+        "2: NVIDIA H100, a slice of it (MIG), compute capability 9.0",
     ]
 
 
@@ -160,10 +188,12 @@ def test_a_choice_of_gpus_hides_nothing(healthy: Machine, value: str) -> None:
         (Engine.DOCKER, "docker run --gpus all"),
         (Engine.DOCKER, "docker compose -f docker-compose.yml -f compose/gpu.yml up"),
         (Engine.DOCKER, "sudo nvidia-ctk runtime configure --runtime=docker"),
-        (Engine.PODMAN, "podman run --device nvidia.com/gpu=all"),
+        (Engine.PODMAN, "podman run --device nvidia.com/gpu=all --security-opt label=disable"),
         (Engine.KUBERNETES, "nvidia.com/gpu: 1"),
+        (Engine.KUBERNETES, "take NVIDIA_VISIBLE_DEVICES out"),
         (Engine.APPTAINER, "apptainer run --nv"),
         (None, "install NVIDIA's driver"),
+        (None, "In a container: start it with its GPUs"),  # nerdctl, LXC and enroot leave no mark
     ],
 )
 def test_a_gpu_that_is_on_the_host_gets_the_engines_own_command(
@@ -178,13 +208,27 @@ def test_a_host_that_has_no_driver_gets_one_first(healthy: Machine) -> None:
 
 
 def test_a_gpu_known_by_its_driver_alone_is_noticed(healthy: Machine) -> None:
-    """WSL and some virtual machines show no PCI device."""
+    """Some virtual machines show no PCI device."""
     says(gpu.gpu(graphics(unseen(healthy), on_host=())), Status.WARN, "on the host, not visible here")
 
 
 @pytest.mark.parametrize("value", ["", "none"])
 def test_a_container_that_asked_for_no_gpu_is_told_so(healthy: Machine, value: str) -> None:
-    says(gpu.gpu(unseen(healthy, nvidia_visible_devices=value)), Status.WARN, f"NVIDIA_VISIBLE_DEVICES={value!r}")
+    finding = gpu.gpu(unseen(healthy, nvidia_visible_devices=value))
+    says(
+        finding,
+        Status.WARN,
+        f"NVIDIA_VISIBLE_DEVICES={value!r} asks for no GPU: leave it out. Then docker run --gpus all",
+    )
+
+
+def test_a_container_that_was_given_no_nvml_is_told_so(healthy: Machine) -> None:
+    """torch may compute there all the same."""
+    finding = gpu.gpu(unseen(healthy, nvidia_driver_capabilities="compute"))
+    says(finding, Status.WARN, "NVIDIA_DRIVER_CAPABILITIES='compute' leaves out NVML: add utility")
+    for enough in (None, "", "all", "compute,utility"):
+        remedy = gpu.gpu(unseen(healthy, nvidia_driver_capabilities=enough)).remedy
+        assert "NVIDIA_DRIVER_CAPABILITIES" not in str(remedy)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +238,25 @@ def test_a_container_that_asked_for_no_gpu_is_told_so(healthy: Machine, value: s
         (nvml.VERSION_MISMATCH, "--force-recreate"),
         (nvml.DRIVER_NOT_LOADED, "sudo modprobe nvidia"),
         (nvml.GPU_IS_LOST, "Xid 79"),
-        (4, "nvidia-smi on the host"),
+        (nvml.NO_PERMISSION, "--security-opt label=disable"),
+        (1, "nvidia-smi on the host"),
     ],
 )
 def test_a_driver_that_refuses_fails_with_the_way_back(healthy: Machine, code: int, words: str) -> None:
     refused = graphics(healthy, gpus=(), driver=None, nvml_error=NvmlError(code, "its own words"))
     says(gpu.gpu(refused), Status.FAIL, "its own words", words)
+
+
+def test_a_lost_gpu_is_told_beside_those_that_answer(healthy: Machine) -> None:
+    seven = graphics(healthy, nvml_error=NvmlError(nvml.GPU_IS_LOST, "GPU is lost"))
+    says(gpu.gpu(seven), Status.FAIL, "0: NVIDIA H100", "another GPU does not answer: GPU is lost", "Xid 79")
+    says(cuda.gpu_use(seven), Status.OK, "1 ran a matrix product")
+
+
+@pytest.mark.parametrize("check", [cuda.gpu_kernels, cuda.gpu_use])
+def test_behind_a_driver_that_refuses_no_gpu_is_called_absent(healthy: Machine, check: Check) -> None:
+    refused = graphics(healthy, gpus=(), driver=None, nvml_error=NvmlError(nvml.UNKNOWN, "Unknown Error"))
+    says(check(refused), Status.WARN, "unknown", "see gpu, above")
 
 
 def test_a_driver_library_left_on_a_machine_without_a_gpu_is_no_fault(healthy: Machine) -> None:

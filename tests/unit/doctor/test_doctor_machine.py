@@ -63,14 +63,29 @@ def test_a_directory_that_takes_no_files_is_not_writable() -> None:
     assert not look(Path("/proc")).writable  # not even by root
 
 
-def test_a_file_system_mounted_noexec_is_not_executable(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_name_that_cannot_even_be_looked_up_is_judged_by_where_it_would_be_made(tmp_path: Path) -> None:
+    """As for a cache below a folder of mode 0700 of another user: asking for it is an error of its own."""
+    seen = look(tmp_path / ("n" * 300) / "inductor")
+    assert seen.writable
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ("noexec", "writable=True, executable=False"),
+        ("nr_inodes=1", "free_bytes=0, writable=True, executable=False"),  # bytes enough, and no file can be made
+    ],
+)
+def test_a_file_system_that_is_mounted_noexec_or_full_is_writable_all_the_same(
+    tmp_path: Path, environ: dict[str, str], options: str, verdict: str
+) -> None:
     code = f"from pathlib import Path; from workstation.doctor.place import look; print(look(Path({str(tmp_path)!r})))"
-    mount = f'mount -t tmpfs -o noexec none {tmp_path} && exec {sys.executable} -c "$CODE"'
+    mount = f'mount -t tmpfs -o {options} none {tmp_path} && exec {sys.executable} -c "$CODE"'
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
     done = subprocess.run(command, env=environ | {"CODE": code}, capture_output=True, text=True, check=False)
     if "unshare" in done.stderr:
         pytest.skip(f"this system makes no user namespaces: {done.stderr.strip()}")
-    assert "writable=True, executable=False" in done.stdout
+    assert verdict in done.stdout
 
 
 def test_caches_are_where_torch_would_put_them() -> None:

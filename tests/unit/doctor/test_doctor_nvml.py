@@ -19,11 +19,16 @@ def test_the_driver_and_every_gpu_are_named(driver_library: Path, driver_says: S
     driver_says(TWO_GPUS)
     with Nvml(str(driver_library)) as session:
         assert session.driver_version() == "580.95.05"
-        assert session.gpu_count() == 2
         assert session.gpus() == (
-            Gpu(0, "NVIDIA H100 80GB HBM3", 85520809984, (9, 0)),
-            Gpu(1, "NVIDIA GB10", None, (12, 1)),
+            (Gpu(0, "NVIDIA H100 80GB HBM3", 85520809984, (9, 0)), Gpu(1, "NVIDIA GB10", None, (12, 1))),
+            None,
         )
+
+
+def test_a_slice_is_not_taken_for_a_gpu_that_shares_the_hosts_memory(driver_library: Path, driver_says: Says) -> None:
+    driver_says("0 580.95.05\n0 1 9 0 NVIDIA H100 MIG\n")
+    with Nvml(str(driver_library)) as session:
+        assert session.gpus() == ((Gpu(0, "NVIDIA H100 MIG", None, (9, 0), is_slice=True),), None)
 
 
 def test_a_missing_driver_is_an_error_with_its_own_code(tmp_path: Path) -> None:
@@ -39,14 +44,14 @@ def test_a_driver_that_refuses_says_so_in_its_own_words(driver_library: Path, dr
     assert caught.value.code == nvml.UNKNOWN
 
 
-def test_a_gpu_that_fell_off_the_bus_is_an_error_though_it_is_still_counted(
-    driver_library: Path, driver_says: Says
+def test_a_gpu_that_fell_off_the_bus_leaves_the_others_and_its_error(
+    driver_library: Path, driver_says: Says, tmp_path: Path
 ) -> None:
-    driver_says("0 580.95.05\n15 85520809984 9 0 NVIDIA H100\n")
-    with Nvml(str(driver_library)) as session:
-        assert session.gpu_count() == 1
-        with pytest.raises(NvmlError, match="GPU is lost"):
-            session.gpus()
+    driver_says("0 580.95.05\n15 85520809984 9 0 NVIDIA H100\n0 0 12 1 NVIDIA GB10\n")
+    seen = graphics(tmp_path, str(driver_library))
+    assert seen.gpus == (Gpu(1, "NVIDIA GB10", None, (12, 1)),)
+    assert seen.nvml_error is not None
+    assert (seen.nvml_error.code, str(seen.nvml_error)) == (nvml.GPU_IS_LOST, "GPU is lost")
 
 
 def test_a_refusing_driver_is_a_fact_and_not_a_crash(driver_library: Path, driver_says: Says, tmp_path: Path) -> None:

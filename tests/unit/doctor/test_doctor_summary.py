@@ -45,6 +45,15 @@ def test_a_gpu_that_fell_off_the_bus_is_lost(environ_with_driver: dict[str, str]
     assert "GPU is lost" in python(LOST.format(expected=1), environ_with_driver)
 
 
+def test_a_gpu_that_was_lost_before_the_start_is_not_missed(
+    environ_with_driver: dict[str, str], driver_says: Says
+) -> None:
+    """Restarting the container would not bring it back, and the other one computes."""
+    driver_says(TWO_GPUS + "15 85520809984 9 0 NVIDIA H100\n")
+    assert python(COUNT, environ_with_driver) == "2"
+    assert python(LOST.format(expected=2), environ_with_driver) == "None"
+
+
 def test_a_driver_that_stopped_answering_has_lost_them_and_the_remedy_is_said(
     environ_with_driver: dict[str, str], driver_says: Says
 ) -> None:

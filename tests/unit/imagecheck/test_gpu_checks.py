@@ -6,7 +6,7 @@ import pytest
 from recorded import IMPORTED, RecordedBench, card, gpu_document
 
 from imagecheck.checks import compile as compile_checks
-from imagecheck.checks import cudnn, gpu
+from imagecheck.checks import cudnn, gpu, training
 from imagecheck.engine.container import Document
 from imagecheck.outcome import Outcome
 from imagecheck.registry import Check
@@ -34,6 +34,17 @@ def test_a_gpu_that_fell_off_the_bus_fails() -> None:
     found, remedy = outcome(gpu.visible, gpu_document(card(answer=None, error="CUDA error: unspecified")))
     assert found is Outcome.FAIL
     assert "Xid" in remedy
+
+
+def test_a_driver_too_old_for_cuda_is_not_blamed_on_the_card_or_on_torch() -> None:
+    silent = {"name": "GPU 0", "error": "RuntimeError: The NVIDIA driver on your system is too old"}
+    document = gpu_document(silent, driver_cuda=12080)
+    found, remedy = outcome(gpu.visible, document)
+    assert found is Outcome.FAIL
+    assert "gpu.driver" in remedy
+    assert outcome(gpu.driver, document)[0] is Outcome.FAIL
+    assert outcome(gpu.kernels, document)[0] is Outcome.SKIP
+    assert outcome(gpu.memory, document)[0] is Outcome.SKIP
 
 
 def test_without_a_gpu_the_checks_skip_and_do_not_pass() -> None:
@@ -68,10 +79,39 @@ def test_a_card_without_kernels_fails() -> None:
     assert "torch release" in remedy
 
 
+def test_a_card_without_kernels_is_known_by_what_it_told_before_it_failed() -> None:
+    refused = card((6, 1), answer=None, error="AcceleratorError: CUDA error: no kernel image is available")
+    assert outcome(gpu.kernels, gpu_document(refused))[0] is Outcome.FAIL
+    assert outcome(gpu.memory, gpu_document(refused))[0] is Outcome.PASS
+    assert "gpu.kernels" in outcome(gpu.visible, gpu_document(refused))[1]
+
+
 def test_memory_that_somebody_else_holds_fails() -> None:
     found, remedy = outcome(gpu.memory, gpu_document(card(), card(free=1 << 30)))
     assert found is Outcome.FAIL
     assert "nvidia-smi" in remedy
+
+
+def test_what_a_gpu_refuses_is_not_blamed_on_torchs_gradients() -> None:
+    task = {"error": "AcceleratorError: CUDA error: no kernel image is available for execution on the device"}
+    bench = RecordedBench({"stack": IMPORTED, "training": dict.fromkeys(("regression", "digits", "gpt"), task)})
+    finding = training.digits(bench)
+    assert finding.outcome is Outcome.FAIL
+    assert "gpu.kernels" in finding.remedy
+    repeats = judge_check(Check("training.repeats", "", training.repeats), bench, required=False)
+    assert repeats.outcome is Outcome.SKIP
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        ("cuDNN version 92400 is not compatible with devices with SM < 7.5.", Outcome.PASS),
+        ("cuDNN version incompatibility: PyTorch was compiled against (9, 24, 0)", Outcome.FAIL),
+    ],
+)
+def test_an_unpinned_cudnn_is_wrong_only_where_its_version_is_refused(refusal: str, expected: Outcome) -> None:
+    document = {"built": True, "version": 92400, "refusal": refusal, "files": []}
+    assert cudnn.pinned(RecordedBench({"stack": IMPORTED, "cudnn": document})).outcome is expected
 
 
 def test_a_wrong_cudnn_convolution_fails() -> None:

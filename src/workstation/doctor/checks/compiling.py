@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workstation.doctor.checks.resources import FREE_SOME
 from workstation.doctor.compilers import Compiler
 from workstation.doctor.finding import Finding, fail, ok
 from workstation.doctor.host import Host
@@ -46,7 +47,7 @@ def _compiler(host: Host, compiler: Compiler, packages: str) -> Finding:
         install = f"apt-get install --no-install-recommends {packages}"
         return fail(
             f"{compiler.path or compiler.command}: {compiler.error}",
-            remedy=install if host.places.temporary.writable else "see temporary directory, above",
+            remedy=install if host.places.temporary.takes_files else "see temporary directory, above",
         )
     return ok(f"{compiler.path} compiles and links")
 
@@ -57,6 +58,8 @@ def _cache(place: Place, variable: str) -> Finding:
             f"{place.path} cannot be written",
             remedy=f"mount a volume there (docker run -v cache:{place.path} …), or set {variable} to another directory",
         )
+    if not place.takes_files:
+        return fail(f"{place.path}: no room left", remedy=FREE_SOME)
     if not place.executable:
         return fail(
             f"{place.path} is mounted noexec: what is compiled there cannot be loaded",

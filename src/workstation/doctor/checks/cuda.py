@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from workstation.doctor.checks.gpu import NONE_HERE, hidden_from_cuda
+from workstation.doctor.checks.gpu import NONE_HERE, hidden_from_cuda, refusal_of
 from workstation.doctor.finding import Finding, fail, ok, warn
 from workstation.doctor.libraries import Copies, copies
 from workstation.doctor.machine import Machine
+from workstation.doctor.nvml import Gpu
 from workstation.doctor.plain_program import Found
-from workstation.doctor.torch_facts import TorchFacts
+from workstation.doctor.torch_facts import Device, TorchFacts
 
 UNKNOWN = warn("unknown: torch does not import", remedy="mend torch first, see above")
 CPU_BUILD = ok("none: torch is a CPU build")
+ANOTHER_BUILD = "take a torch built for it (older GPUs: the CUDA 12.6 wheels), or hide it: CUDA_VISIBLE_DEVICES=…"
 KEEP_ONE = "keep one: torch's wheels or the system's packages, not both; take other folders out of LD_LIBRARY_PATH"
+
+# torch's words -> what mends it. The second is said of the only cuDNN there is, for a GPU that it no longer serves.
+CUDNN_REFUSALS = {"incompatibility": KEEP_ONE, "SM <": ANOTHER_BUILD}
 
 
 def cuda(machine: Machine) -> Finding:
@@ -35,7 +40,8 @@ def cudnn(machine: Machine) -> Finding:
     if not isinstance(machine.torch, TorchFacts):
         return UNKNOWN
     if machine.torch.cudnn_error is not None:
-        return fail(machine.torch.cudnn_error, remedy=KEEP_ONE)
+        remedies = (remedy for words, remedy in CUDNN_REFUSALS.items() if words in machine.torch.cudnn_error)
+        return fail(machine.torch.cudnn_error, remedy=next(remedies, "see gpu use, below"))
     return _one_for_all(machine.torch, "libcudnn.so.9", machine.torch.cudnn, machine.plain_program.cudnn)
 
 
@@ -64,7 +70,7 @@ def cuda_libraries_installed(machine: Machine) -> Finding:
 def gpu_kernels(machine: Machine) -> Finding:
     """A wheel holds machine code for some GPUs only: for another, "no kernel image is available"."""
     if not machine.graphics.gpus:
-        return ok(NONE_HERE)
+        return _none_here(machine)
     if not isinstance(machine.torch, TorchFacts):
         return UNKNOWN
     built_for = " ".join(machine.torch.architectures) or "no GPU"
@@ -73,12 +79,12 @@ def gpu_kernels(machine: Machine) -> Finding:
     strangers = [
         f"{gpu.name} is sm_{gpu.compute_capability[0]}{gpu.compute_capability[1]}"
         for gpu in gpus
-        if not any(runs_on(name, gpu.compute_capability) for name in machine.torch.architectures)
+        if not _holds_code(machine.torch, gpu)
     ]
     if strangers:
         return fail(
             f"{', '.join(strangers)}; torch is built for {built_for}",
-            remedy="take a torch built for it (older GPUs: the CUDA 12.6 wheels), or hide it: CUDA_VISIBLE_DEVICES=…",
+            remedy=ANOTHER_BUILD,
         )
     return ok(f"built for {built_for}")
 
@@ -86,7 +92,7 @@ def gpu_kernels(machine: Machine) -> Finding:
 def gpu_use(machine: Machine) -> Finding:
     """A driver that answers is not yet a GPU that computes: multiply and convolve on each."""
     if not machine.graphics.gpus:
-        return ok(NONE_HERE)
+        return _none_here(machine)
     if not isinstance(machine.torch, TorchFacts):
         return UNKNOWN
     if hidden_from_cuda(machine):
@@ -94,11 +100,17 @@ def gpu_use(machine: Machine) -> Finding:
     if machine.torch.cuda_error is not None:
         return fail(
             f"torch cannot use it: {machine.torch.cuda_error}",
-            remedy="see cuda and driver; if both are well, restart this container",
+            remedy=_how_to_open(machine.torch.cuda_error, machine.cuda_visible_devices),
         )
-    faults = [f"cuda:{index}: {device.fault}" for index, device in enumerate(machine.torch.devices) if device.fault]
-    if faults:
-        return fail("\n".join(faults), remedy="see who holds it with nvidia-smi; if nobody does, reboot the host")
+    faulty = [(index, device) for index, device in enumerate(machine.torch.devices) if device.fault]
+    if faulty:
+        served = any(_holds_code(machine.torch, device) for _, device in faulty)
+        return fail(
+            "\n".join(f"cuda:{index}: {device.fault}" for index, device in faulty),
+            remedy="see who holds it with nvidia-smi; if nobody does, reboot the host"
+            if served
+            else "see gpu kernels, above",
+        )
     return ok(f"{len(machine.torch.devices)} ran a matrix product and a convolution")
 
 
@@ -116,6 +128,24 @@ def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
     if kind == "compute":
         return capability >= built
     return capability[0] == built[0] and capability[1] >= built[1]
+
+
+def _none_here(machine: Machine) -> Finding:
+    """A driver that does not answer says nothing of the GPUs behind it."""
+    return ok(NONE_HERE) if refusal_of(machine.graphics) is None else warn("unknown", remedy="see gpu, above")
+
+
+def _holds_code(facts: TorchFacts, gpu: Device | Gpu) -> bool:
+    return any(runs_on(name, gpu.compute_capability) for name in facts.architectures)
+
+
+def _how_to_open(error: str, cuda_visible_devices: str | None) -> str:
+    """NVML shows GPUs, and torch gets none of them."""
+    if "No CUDA GPUs" in error and cuda_visible_devices is not None:
+        return f"CUDA_VISIBLE_DEVICES={cuda_visible_devices!r} names none of them: unset it"
+    if "Found no NVIDIA driver" in error:
+        return "libcuda.so.1 is missing here: start with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+    return "see cuda and driver; if both are well, restart this container"
 
 
 def _one_for_all(facts: TorchFacts, soname: str, version: str | None, plain: Found | None) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from workstation.doctor import nvml
 from workstation.doctor.checks.gpu_access import how_to_give_access, how_to_restore
 from workstation.doctor.finding import Finding, fail, ok, warn
+from workstation.doctor.graphics import Graphics
 from workstation.doctor.host import Host
 from workstation.doctor.units import size
 
@@ -17,16 +18,19 @@ NONE_HERE = "none here: CPU"
 def gpu(host: Host) -> Finding:
     """A GPU that nobody handed to the container trains nothing, and torch falls back to the CPU in silence."""
     seen = host.graphics
-    if seen.gpus:
-        listed = "\n".join(_describe(gpu) for gpu in seen.gpus)
+    described = [_describe(gpu) for gpu in seen.gpus]
+    refusal = refusal_of(seen)
+    if refusal is not None:
+        silent = f"{'another GPU' if described else 'the driver'} does not answer: {refusal}"
+        return fail("\n".join([*described, silent]), remedy=how_to_restore(refusal))
+    if described:
+        listed = "\n".join(described)
         if hidden_from_cuda(host):
             return warn(
                 f"{listed}\nhidden: CUDA_VISIBLE_DEVICES={host.cuda_visible_devices!r}",
                 remedy="unset CUDA_VISIBLE_DEVICES, or name GPUs in it: CUDA_VISIBLE_DEVICES=0",
             )
         return ok(listed)
-    if seen.nvml_error is not None and not _merely_absent(seen.nvml_error, seen.host_has_gpu):
-        return fail(f"the driver does not answer: {seen.nvml_error}", remedy=how_to_restore(seen.nvml_error))
     if seen.host_has_gpu:
         place = "this machine" if host.engine is None else "the host"
         addresses = f" (PCI {', '.join(seen.on_host)})" if seen.on_host else ""
@@ -67,12 +71,16 @@ def hidden_from_cuda(host: Host) -> bool:
     return not first.startswith(("GPU-", "MIG-"))
 
 
-def _merely_absent(error: nvml.NvmlError, host_has_gpu: bool) -> bool:
-    """No library, or one that lies about on a machine without a GPU, is no fault of the driver's."""
-    return error.code == nvml.LIBRARY_NOT_FOUND or (error.code == nvml.DRIVER_NOT_LOADED and not host_has_gpu)
+def refusal_of(seen: Graphics) -> nvml.NvmlError | None:
+    """What the driver answers instead; no library, or one on a machine without a GPU, is no fault of the driver's."""
+    absent = {nvml.LIBRARY_NOT_FOUND} if seen.host_has_gpu else {nvml.LIBRARY_NOT_FOUND, nvml.DRIVER_NOT_LOADED}
+    return None if seen.nvml_error is None or seen.nvml_error.code in absent else seen.nvml_error
 
 
 def _describe(gpu: nvml.Gpu) -> str:
-    memory = "shared memory" if gpu.memory_bytes is None else size(gpu.memory_bytes)
+    if gpu.is_slice:
+        memory = "a slice of it (MIG)"
+    else:
+        memory = "shared memory" if gpu.memory_bytes is None else size(gpu.memory_bytes)
     major, minor = gpu.compute_capability
     return f"{gpu.index}: {gpu.name}, {memory}, compute capability {major}.{minor}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from workstation.doctor import nvml
 from workstation.doctor.container import Engine
 from workstation.doctor.host import Host
@@ -17,9 +19,10 @@ TOOLKIT = (
 )
 HAND_OVER = {
     Engine.DOCKER: "docker run --gpus all …, or docker compose -f docker-compose.yml -f compose/gpu.yml up. " + TOOLKIT,
-    Engine.PODMAN: "podman run --device nvidia.com/gpu=all …, after "
+    Engine.PODMAN: "podman run --device nvidia.com/gpu=all --security-opt label=disable …, after "
     "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml on the host",
-    Engine.KUBERNETES: "ask for one in the pod: resources: {limits: {nvidia.com/gpu: 1}}",
+    Engine.KUBERNETES: "ask for one in the pod: resources: {limits: {nvidia.com/gpu: 1}}, and take "
+    "NVIDIA_VISIBLE_DEVICES out of its env (deploy/kubernetes/overlays/gpu does both)",
     Engine.APPTAINER: "apptainer run --nv …",
 }
 
@@ -27,12 +30,19 @@ HAND_OVER = {
 def how_to_give_access(host: Host) -> str:
     """For a GPU that /proc or /sys shows and NVML does not."""
     if host.engine is None:
-        return f"{INSTALL_DRIVER}; nvidia-smi must list the GPU"
+        return f"{INSTALL_DRIVER}; nvidia-smi must list the GPU. In a container: start it with its GPUs (--gpus all)"
     if host.graphics.kernel_driver is None:
         return f"the host has loaded no NVIDIA driver. There, {INSTALL_DRIVER}; then {HAND_OVER[host.engine]}"
-    if host.nvidia_visible_devices in ("", "none"):
-        return f"NVIDIA_VISIBLE_DEVICES={host.nvidia_visible_devices!r} asks for no GPU: set it to all"
-    return HAND_OVER[host.engine]
+    return "".join(_left_out(host)) + HAND_OVER[host.engine]
+
+
+def _left_out(host: Host) -> Iterator[str]:
+    """What the container's own variables tell NVIDIA's runtime to keep from it."""
+    devices, capabilities = host.nvidia_visible_devices, host.nvidia_driver_capabilities
+    if devices in ("", "none"):
+        yield f"NVIDIA_VISIBLE_DEVICES={devices!r} asks for no GPU: leave it out. Then "
+    if capabilities and not {"all", "utility"} & set(capabilities.split(",")):
+        yield f"NVIDIA_DRIVER_CAPABILITIES={capabilities!r} leaves out NVML: add utility. Then "
 
 
 def how_to_restore(error: nvml.NvmlError) -> str:
@@ -41,6 +51,8 @@ def how_to_restore(error: nvml.NvmlError) -> str:
 
 
 _RESTORE = {
+    nvml.NO_PERMISSION: "SELinux or the mode of /dev/nvidia* keeps it from this user: start the container with "
+    "--security-opt label=disable, or with --group-add and the device's group",
     nvml.LIBRARY_NOT_FOUND: "restart this container with its GPUs: docker run --gpus all …",
     nvml.UNKNOWN: "restart this container: systemd took the GPU's device from it (systemctl daemon-reload; "
     "nvidia-container-toolkit#48). To prevent it, on the host: sudo nvidia-ctk system create-dev-char-symlinks "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workstation.doctor.container import Engine
 from workstation.doctor.finding import Finding, fail, ok, warn
 from workstation.doctor.host import Host
 from workstation.doctor.place import Place
@@ -13,6 +14,7 @@ TOO_LITTLE_MEMORY = 2 * GIB
 ENOUGH_SHM = 1 * GIB
 ENOUGH_DISK = 5 * GIB
 TOO_LITTLE_DISK = 200 * MIB
+FREE_SOME = "free some: docker system df shows what Docker holds, docker system prune removes what is unused"
 
 
 def shared_memory(host: Host) -> Finding:
@@ -21,7 +23,9 @@ def shared_memory(host: Host) -> Finding:
         return ok(size(host.shm_bytes))
     return warn(
         f"{size(host.shm_bytes)}: DataLoader workers may die with a bus error",
-        remedy="docker run --shm-size 2g …, or shm_size: 2g in docker-compose.yml",
+        remedy="in the pod, an emptyDir with medium: Memory, mounted at /dev/shm"
+        if host.engine is Engine.KUBERNETES
+        else "docker run --shm-size 2g …, or shm_size: 2g in docker-compose.yml",
     )
 
 
@@ -70,9 +74,8 @@ def _room(place: Place, *, remedy: str) -> Finding:
     value = f"{place.path}: {size(place.free_bytes)} free"
     if not place.writable:
         return fail(f"{place.path} cannot be written", remedy=remedy.format(path=place.path))
-    free_some = "free some: docker system df shows what Docker holds, docker system prune removes what is unused"
     if place.free_bytes < TOO_LITTLE_DISK:
-        return fail(value, remedy=free_some)
+        return fail(value, remedy=FREE_SOME)
     if place.free_bytes < ENOUGH_DISK:
-        return warn(value, remedy=free_some)
+        return warn(value, remedy=FREE_SOME)
     return ok(value)

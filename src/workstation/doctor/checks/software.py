@@ -58,7 +58,7 @@ def _unwritable(host: Host) -> str | None:
             ("temporary directory", host.places.temporary),
             ("inductor cache", host.places.inductor_cache),
         )
-        if not place.writable
+        if not place.takes_files
     ]
     return f"it needs a writable {' and '.join(blocked)}: see there, below" if blocked else None
 
