@@ -26,7 +26,9 @@ def make(tmp_path: Path, program: Program) -> Make:
 
     def run(target: str, logs: str = "", answer: str = "") -> subprocess.CompletedProcess[str]:
         (program("docker", DOCKER) / "logs").write_text(logs)
-        return subprocess.run(["make", "--no-print-directory", target], cwd=tmp_path, input=answer, capture_output=True, text=True)
+        return subprocess.run(
+            ["make", "--no-print-directory", target], cwd=tmp_path, input=answer, capture_output=True, text=True
+        )
 
     return run
 
