@@ -121,7 +121,7 @@ def test_a_lab_that_the_kernel_kills_for_its_memory_comes_back(image: str, obser
         assert save(started, "kept").ok
         kernel = started.kernel()
         # Left to itself the system takes who has most: the kernel. Here it is to be the server, and so the container.
-        server = next(row[1] for row in started.container.top()["Processes"] if "jupyter-lab" in row[-1])
+        server = next(row[1] for row in started.container.top(ps_args="-efww")["Processes"] if "jupyter-lab" in row[-1])
         Path(f"/proc/{server}/oom_score_adj").write_text("1000")
         before = time.monotonic()
         kernel.start("everything = [b'x' * (1 << 26) for _ in range(256)]")
