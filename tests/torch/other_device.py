@@ -162,7 +162,6 @@ def other_device() -> Iterator[torch.device]:
             "_lazy_init": None,
             "synchronize": None,
             "is_available": True,
-            "is_initialized": True,
             "is_bf16_supported": True,
             "get_device_name": "a GPU that is not there",
             "get_device_properties": SimpleNamespace(total_memory=80 * 10**9, major=9, minor=0),
