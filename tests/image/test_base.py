@@ -11,8 +11,7 @@ from this_machine import ROOT
 LIKE_NVIDIAS = "torch-workstation-like-nvidia:test"
 CLEANED = "torch-workstation-like-nvidia:cleaned"
 # As the packages of nvidia/cuda:…-base-ubuntu24.04 leave it: a library, links, ld.so's settings, a source under https.
-DOCKERFILE = r"""
-FROM torch-workstation:local
+LAID_OVER = r"""
 USER 0
 RUN mkdir -p /deb/DEBIAN /deb/etc/ld.so.conf.d /deb/etc/apt/sources.list.d /deb/usr/local/cuda-13.0/lib \
     && printf 'Package: cuda-cudart-13-0\nVersion: 13.0\nArchitecture: all\nMaintainer: a\nDescription: a\n' \
@@ -49,8 +48,8 @@ def left(image: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def like_nvidias() -> Iterator[str]:
-    built(LIKE_NVIDIAS, dockerfile=DOCKERFILE)
+def like_nvidias(image: str) -> Iterator[str]:
+    built(LIKE_NVIDIAS, dockerfile=f"FROM {image}{LAID_OVER}")
     yield LIKE_NVIDIAS
     subprocess.run(["docker", "image", "rm", LIKE_NVIDIAS], check=True, capture_output=True)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from docker.types import DeviceRequest
 
+from imagecheck.engine.gpus import WSL2_DRIVER
+
 ROOT = Path(__file__).resolve().parents[2]
-WSL2_DRIVER = Path("/usr/lib/wsl/lib/libcuda.so.1")  # WSL2's kernel has nothing of NVIDIA's in /proc
 DRIVER = WSL2_DRIVER if WSL2_DRIVER.exists() else Path("/proc/driver/nvidia/version")
 ALL_GPUS = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
 

@@ -169,8 +169,6 @@ def other_device() -> Iterator[torch.device]:
         }.items():
             patch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
         patch.setattr(torch.Tensor, "pin_memory", pinned)
-        patch.setattr(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())
-        patch.setattr(torch.cuda, "set_rng_state", lambda state, *_: torch.set_rng_state(state))
         patch.setattr(weakref, "getweakrefs", lambda _: [])  # a parameter that torch.export remembers may move, too
         # Module.to puts another tensor into a parameter where the two are of one kind.
         alike = torch._has_compatible_shallow_copy_type

@@ -46,7 +46,7 @@ def places(environ: Mapping[str, str]) -> Places:
 
 def look(path: Path) -> Place:
     """Try it: write a file there and map it as code, which is what loading a compiled kernel does."""
-    existing = next((folder for folder in (path, *path.absolute().parents) if _is_directory(folder)), Path("/"))
+    existing = next((folder for folder in (path, *path.absolute().parents) if is_directory(folder)), Path("/"))
     file_system = os.statvfs(existing)
     free_bytes = file_system.f_bavail * file_system.f_frsize
     writable = executable = False
@@ -64,8 +64,9 @@ def look(path: Path) -> Place:
     return Place(path, free_bytes, writable, executable)
 
 
-def _is_directory(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir() raises where a folder above may not be entered
+def is_directory(path: Path) -> bool:
+    """Path.is_dir() raises where a folder above may not be entered."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def _temporary() -> Path:

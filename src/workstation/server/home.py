@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from workstation.doctor.place import is_directory
 from workstation.errors import HomeError
 
 # What the server and its kernels write to. One made by another user would end in Jupyter's traceback instead.
@@ -15,16 +16,12 @@ UNMAPPED = 65534  # "nobody": whom a user namespace shows for an owner it does n
 
 def check(home: Path) -> None:
     """Raises HomeError where the home, or what Jupyter keeps in it, is not there or not this user's to write."""
-    if not _is_directory(home):
+    if not is_directory(home):
         raise HomeError(f"the home {home} is not there", remedy=f"Mount a volume: -v workstation-home:{home}")
     for path in (home / name for name in WRITTEN_TO):
-        directory = next(there for there in (path, *path.parents) if _is_directory(there))
+        directory = next(there for there in (path, *path.parents) if is_directory(there))
         if not os.access(directory, os.W_OK | os.X_OK):
             raise _refusal(directory, home)
-
-
-def _is_directory(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir() raises where a folder above may not be entered
 
 
 def _refusal(directory: Path, home: Path) -> HomeError:
