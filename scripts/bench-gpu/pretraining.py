@@ -16,12 +16,9 @@ from workstation.llm.watch import NoGarbage, Speed
 from workstation.training import device
 from workstation.training.settings import Settings
 
-# The 8b preset recomputes to fit 80 GB. A GPU of 141 GB can keep what half the rows need instead: a quarter less work.
-KEPT = dataclasses.replace(
-    PRESETS["8b"], name="8b-kept", recipe=dataclasses.replace(PRESETS["8b"].recipe, recompute=False, accumulate=64)
-)
+SMALL = "8b, as on 80 GB"  # where all of a block is computed again, though this GPU may have room for its products
 COLUMNS = ("preset", "parameters", "rows", "T", "tokens/s", "MFU", "GiB", "GiB by arithmetic", "loss", "first step s")
-MEASURED = {name: preset for name, preset in PRESETS.items() if name != "tiny"} | {KEPT.name: KEPT}
+MEASURED = {name: preset for name, preset in PRESETS.items() if name != "tiny"} | {SMALL: PRESETS["8b"]}
 
 
 def measure(name: str, steps: int, dry: bool) -> Row:
@@ -32,8 +29,9 @@ def measure(name: str, steps: int, dry: bool) -> Row:
     speed, times = Speed(preset.shape, tokens(preset), preset.shape.context, device.describe(on)), Times()
     torch.manual_seed(0)
     model = decoder(preset, on)
+    room = not dry and name != SMALL and memory.keeps_products(preset, device.memory(on))
     if not dry:
-        compiled(model, in_parts=False)
+        compiled(model, in_parts=False, products=room)
     losses = train(model, preset, on, speed, times)
     share = speed.utilisation
     return {
@@ -44,7 +42,7 @@ def measure(name: str, steps: int, dry: bool) -> Row:
         "tokens/s": "dry run" if dry else f"{speed.rates[-1]:,.0f}",
         "MFU": "unknown" if share is None else f"{share:.1%}",
         "GiB": "" if dry else peak_gib(),
-        "GiB by arithmetic": f"{memory.need(preset.shape, preset.recipe).total / GIB:.1f}",
+        "GiB by arithmetic": f"{memory.need(preset.shape, preset.recipe, products=room).total / GIB:.1f}",
         "loss": f"{losses[0]:.2f} → {losses[-1]:.2f}",
         "first step s": f"{times.first:.1f}",
     }
@@ -72,7 +70,7 @@ def tokens(preset: Preset) -> int:
 
 def fitting(preset: Preset) -> Preset:
     """The preset with the largest micro-batch, up to its own, that fits this GPU."""
-    available = torch.cuda.get_device_properties(0).total_memory
+    available = device.memory(torch.device("cuda", 0))
     rows = memory.largest_micro_batch(preset, int(available * (1 - memory.RESERVE)))
     rows = min(rows, preset.recipe.micro_batch)
     if rows == 0:

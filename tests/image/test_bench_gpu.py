@@ -52,7 +52,7 @@ print(alive, graphs)
 SMALL_GPU = """
 import argparse, types
 import torch
-bench, asked = load(), argparse.Namespace(dry_run=False, steps=2, preset=['8b-kept'])
+bench, asked = load(), argparse.Namespace(dry_run=False, steps=2, preset=['8b'])
 bench.in_a_process = lambda name, row, asked: bench.measure(bench.PARTS[name], row, asked)
 torch.cuda.get_device_properties = lambda _: types.SimpleNamespace(total_memory=16 * 2**30)
 torch.cuda.get_device_name = lambda: 'a small GPU'
@@ -91,7 +91,7 @@ def test_a_model_is_measured_when_the_one_before_it_is_gone_and_in_a_graph_of_it
 
 def test_a_row_that_the_gpu_has_no_memory_for_says_why_and_fails_nothing(image: str) -> None:
     output = probe(image, SMALL_GPU)
-    assert re.search(r"\| 8b-kept \| preset 8b-kept needs .* and a small GPU has 14.7 GiB to give", output), output
+    assert re.search(r"\| 8b \| preset 8b needs .* and a small GPU has 14.7 GiB to give", output), output
     assert "| lora | lora does not fit this GPU" in output
     assert "[False, False]" in output, "none failed"
     assert "preset 1.5b needs" in output, "many processes ask as well"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "chapter_name" in metafunc.fixturenames:
         # Where no chapter's promise is tested, those that take long are left out here, too.
         metafunc.parametrize("chapter_name", [each.name for each in CHAPTERS if seeds or each.name not in LONG])
+
+
+@pytest.fixture(scope="session")
+def one_gpu(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that PyTorch will tell there is a GPU, as long as nothing computes on it."""
+    library = tmp_path_factory.mktemp("runtime") / "libcuda.so.1"
+    source = Path(__file__).with_name("one_gpu.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return {"LD_PRELOAD": str(library), "LD_LIBRARY_PATH": str(library.parent)}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from functorch.compile import make_boxed_func
+from functorch.compile import make_boxed_func, min_cut_rematerialization_partition
 from processes import together
 from torch import fx
 from torch._dynamo.backends.common import aot_autograd
@@ -71,7 +71,10 @@ def test_a_model_in_parts_is_one_graph_called_for_every_layer() -> None:
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_where_activations_are_recomputed_a_backward_hands_back_the_gradients_of_one_block(recompute: bool) -> None:
+@pytest.mark.parametrize("products", [False, True])
+def test_where_activations_are_recomputed_a_backward_hands_back_the_gradients_of_one_block(
+    recompute: bool, products: bool
+) -> None:
     handed_back: list[int] = []
 
     def forward(graph: fx.GraphModule, _inputs: list[torch.Tensor]) -> Callable[..., Any]:
@@ -83,7 +86,8 @@ def test_where_activations_are_recomputed_a_backward_hands_back_the_gradients_of
         return forward(graph, inputs)
 
     model, recipe = made(recompute)
-    compiled(model, in_parts=False, backend=aot_autograd(fw_compiler=forward, bw_compiler=backward))
+    minimal = aot_autograd(fw_compiler=forward, bw_compiler=backward, partition_fn=min_cut_rematerialization_partition)
+    compiled(model, in_parts=False, products=products, backend=minimal)
     loss, uncompiled = trained(model, recipe), trained(*made(recompute))
     assert loss == pytest.approx(uncompiled, rel=1e-6)
     stream = 32 * SHAPE.width  # what a block hands to the one before it

@@ -18,7 +18,7 @@ from workstation.doctor.units import size
 from workstation.errors import SettingError, WorkstationError
 from workstation.llm import hub, library
 from workstation.llm.memory import RESERVE, MemoryTooSmallError
-from workstation.training.device import describe
+from workstation.training.device import describe, memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -83,8 +83,9 @@ def precision(device: torch.device) -> Precision:
 
 def room(device: torch.device, dtype: Precision) -> Check:
     """A `check` that raises MemoryTooSmallError where the weights alone do not fit."""
+    there: int | None
     if device.type == "cuda":
-        there, where = torch.cuda.get_device_properties(device).total_memory, describe(device)
+        there, where = memory(device), describe(device)
     else:
         there, where = cgroup.memory_limit() or cgroup.memory_total(), "this machine"
     if there is None:

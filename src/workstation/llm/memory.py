@@ -38,8 +38,11 @@ class Need:
         return sum(dataclasses.astuple(self))
 
 
-def need(shape: Shape, recipe: Recipe, length: int | None = None) -> Need:
-    """For one GPU that trains `recipe`'s micro-batches, rows of `length` (default: the whole context)."""
+def need(shape: Shape, recipe: Recipe, length: int | None = None, *, products: bool = False) -> Need:
+    """For one GPU that trains `recipe`'s micro-batches, rows of `length` (default: the whole context).
+
+    `products`: where it recomputes, what matrix products and attention have answered is kept all the same.
+    """
     length = length or shape.context
     tokens = recipe.micro_batch * length
     whole = recipe.precision == "mixed"
@@ -48,7 +51,7 @@ def need(shape: Shape, recipe: Recipe, length: int | None = None) -> Need:
     # Autocast makes a bfloat16 copy of each matrix, once a micro-batch.
     copies = HALF * shape.parameters if whole else 0
     layer = tokens * layer_bytes(shape, stream)
-    kept = tokens * shape.width * stream if recipe.recompute else layer
+    kept = tokens * recomputed_bytes(shape, stream, products) if recipe.recompute else layer
     last_norm = tokens * shape.width * (stream + HALF)
     activations = shape.layers * kept + (layer if recipe.recompute else 0) + last_norm
     gradients = each * shape.parameters
@@ -73,6 +76,18 @@ def layer_bytes(shape: Shape, stream: int) -> int:
     attention = HALF * (2 * shape.width + 2 * shared)  # queries, keys, values, output
     feed = HALF * 4 * shape.hidden  # gate, its SiLU, up, their product
     return norms + attention + feed
+
+
+def recomputed_bytes(shape: Shape, stream: int, products: bool) -> int:
+    """The same of a layer that computes the rest once more."""
+    shared = shape.kv_heads * shape.head_width
+    answers = HALF * (2 * shape.width + 2 * shared + 2 * shape.hidden)  # queries, keys, values, output, gate, up
+    return stream * shape.width + (answers + stream * shape.width if products else 0)  # the stream, twice a layer
+
+
+def keeps_products(preset: Preset, available: int) -> bool:
+    """Whether `available` bytes are enough to compute no product twice: a quarter less work."""
+    return need(preset.shape, preset.recipe, products=True).total <= int(available * (1 - RESERVE))
 
 
 def must_fit(preset: Preset, available: int, where: str) -> Need:

@@ -64,6 +64,13 @@ def of_any_length() -> AbstractContextManager[object]:
     return kernels
 
 
+class Norm(nn.RMSNorm):
+    """In the precision of its gains: under autocast float32, whatever runs from layer to layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
 class Attention(nn.Module):
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
@@ -78,11 +85,13 @@ class Attention(nn.Module):
         rows, length, _ = x_BTD.shape
 
         def heads(x: Tensor, count: int) -> Tensor:
-            return x.view(rows, length, count, self.shape.head_width).transpose(1, 2)
+            return x.view(rows, length, count, self.shape.head_width)
 
-        q_BHTW = turned(heads(self.query(x_BTD), self.shape.heads), places)
-        k_BKTW = turned(heads(self.key(x_BTD), self.shape.kv_heads), places)
-        v_BKTW = heads(self.value(x_BTD), self.shape.kv_heads)
+        # Turned before heads and places change places: attention answers in its queries' order of memory, and what
+        # the next product reads, and all of the gradients, then need no copy (docs/benchmarks/llm.md).
+        q_BHTW = turned(heads(self.query(x_BTD), self.shape.heads), places).transpose(1, 2)
+        k_BKTW = turned(heads(self.key(x_BTD), self.shape.kv_heads), places).transpose(1, 2)
+        v_BKTW = heads(self.value(x_BTD), self.shape.kv_heads).transpose(1, 2)
         if cache is not None:
             k_BKTW, v_BKTW = cache.extend(self.layer, k_BKTW, v_BKTW)
         y_BHTW = F.scaled_dot_product_attention(
@@ -108,9 +117,9 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(shape.width, eps=1e-5)
+        self.attention_norm = Norm(shape.width, eps=1e-5)
         self.attention = Attention(shape, layer)
-        self.feed_norm = nn.RMSNorm(shape.width, eps=1e-5)
+        self.feed_norm = Norm(shape.width, eps=1e-5)
         self.feed = FeedForward(shape)
 
     def forward(self, x_BTD: Tensor, places: Places, cache: Cache | None = None) -> Tensor:
@@ -129,7 +138,7 @@ class Decoder(nn.Module):
         self.shape, self.recompute, self.loss_chunks = shape, recompute, loss_chunks
         self.embedding = nn.Embedding(shape.padded_vocabulary, shape.width)
         self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width, eps=1e-5)
+        self.norm = Norm(shape.width, eps=1e-5)
         # Without a head of its own (tied), the embedding's table is the head: one tensor, kept and counted once.
         self.head = None if shape.tied else nn.Linear(shape.width, shape.padded_vocabulary, bias=False)
         self.register_buffer("cosine", torch.empty(shape.context, shape.head_width // 2), persistent=False)
@@ -145,7 +154,7 @@ class Decoder(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=0.2 * self.shape.width**-0.5)
         for name, module in self.named_modules():
-            if isinstance(module, nn.RMSNorm):
+            if isinstance(module, Norm):
                 nn.init.ones_(module.weight)
             elif isinstance(module, nn.Linear) and module is not self.head:
                 # What is added to the stream 2·layers times should not make it grow (Radford et al. 2019).
@@ -168,6 +177,9 @@ class Decoder(nn.Module):
         `documents` (B, T) numbers the documents of a row: a token then sees those of its own document alone.
         """
         x_BTD = self.embedding(tokens)
+        if torch.is_autocast_enabled(x_BTD.device.type):
+            # A looked-up row is float32, and each sum with it would be: twice the bytes from layer to layer.
+            x_BTD = x_BTD.to(torch.get_autocast_dtype(x_BTD.device.type))
         places = self._places(tokens.shape[1], documents, cache)
         for block in self.blocks:
             if self.recompute and self.training:
@@ -216,9 +228,10 @@ def rotary_angles(shape: Shape) -> Tensor:
 
 
 def turned(x: Tensor, places: Places) -> Tensor:
-    """Turn each pair (first half, second half) of (…, T, W): the product of two places then knows their distance."""
+    """Turn each pair (first half, second half) of (B, T, heads, W): the product of two places then knows how far
+    they are apart."""
     first, second = x.chunk(2, dim=-1)
-    cosine, sine = places.cosine, places.sine
+    cosine, sine = places.cosine[:, None], places.sine[:, None]
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).type_as(x)
 
 

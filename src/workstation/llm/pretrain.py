@@ -17,6 +17,9 @@ from workstation.training.loop import Batch, Hook, fit
 from workstation.training.settings import Settings
 
 NAME = "pretrain"
+# Of what a block could keep for its backward pass: nothing but what goes in; all that a product or attention has
+# answered, so that none of them is computed twice (what the compiler makes of either: docs/benchmarks/llm.md); all.
+NOTHING, PRODUCTS, EVERYTHING = 0.0, 0.8, 1.0
 
 
 def pretrain(
@@ -56,18 +59,26 @@ def decoder(preset: Preset, device: torch.device) -> Decoder:
     )
 
 
-def compiled(model: Decoder, *, in_parts: bool, backend: str | Callable[..., Any] = "inductor") -> None:
+def compiled(
+    model: Decoder, *, in_parts: bool, products: bool = False, backend: str | Callable[..., Any] = "inductor"
+) -> None:
     """One graph of the whole; of a model that is about to be sharded, or that recomputes, a graph of each block.
 
     FSDP2 gathers a block's weights in hooks before and after it, which no graph goes through. A graph of the whole
     hands back the gradients of all weights at once: a second set of them, from the second micro-batch on, where
     activations are recomputed because there is no room.
+
+    What a model that recomputes keeps is the compiler's to choose then, within a block: with `products`, what is
+    cheap to compute is computed again, and nothing else is.
     """
     # DDP would have it cut at every 25 MB of weights, so as to reduce some gradients while others are computed: more
     # than a hundred pieces of 1.5b, for what a step does once, after all of its micro-batches.
     torch._dynamo.config.optimize_ddp = False
     for part in model.blocks if in_parts or model.recompute else [model]:
         part.compile(dynamic=False, backend=backend)
+    budget = (PRODUCTS if products else NOTHING) if model.recompute else EVERYTHING
+    torch._functorch.config.activation_memory_budget = budget
+    model.recompute = False
 
 
 def given(loss: Tensor, _targets: Tensor) -> Tensor:

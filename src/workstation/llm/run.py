@@ -87,7 +87,8 @@ class Run:
         batches = Stretches(rows, recipe.batch, recipe.stretch, self.settings.seed, recipe.masked, last=recipe.steps)
         model = decoder(self.preset, self.settings.device)
         if self.settings.device.type == "cuda":  # a CPU never earns the minutes back
-            compiled(model, in_parts=self.settings.shard)
+            room = memory.keeps_products(self.preset, device.memory(self.settings.device))
+            compiled(model, in_parts=self.settings.shard, products=room)
         if self.settings.shard:
             shard(model, half=self.settings.amp)
         # The curve before the checkpoint: the epochs of a checkpoint are then always in it.
@@ -179,7 +180,7 @@ def must_fit(preset: Preset, on: torch.device) -> None:
     if distributed.size() > 1:
         return
     if on.type == "cuda":
-        memory.must_fit(preset, torch.cuda.get_device_properties(on).total_memory, device.describe(on))
+        memory.must_fit(preset, device.memory(on), device.describe(on))
         return
     available = cgroup.memory_limit() or cgroup.memory_total()
     if available is not None:

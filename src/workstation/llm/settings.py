@@ -68,7 +68,8 @@ class Recipe:
     clip: float = 1.0
     # mixed: float32 weights, bfloat16 products on a GPU. bfloat16: weights and optimiser state too, half the memory.
     precision: Literal["mixed", "bfloat16"] = "mixed"
-    recompute: bool = False  # activation checkpointing: a third more arithmetic, activations of one layer at a time
+    # Activation checkpointing: the activations of one layer at a time. A GPU with room keeps what is dear to compute.
+    recompute: bool = False
     masked: bool = False  # a token sees its own document alone; a GPU then computes what it hides
     loss_chunks: int = 1  # cut the output head's work in so many parts: logits of one part at a time
 

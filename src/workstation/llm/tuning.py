@@ -256,7 +256,7 @@ def _peak_memory(on: torch.device) -> int:
 def _check(method: str, settings: Settings) -> Check:
     on, shares = settings.device, distributed.size() if settings.shard else 1
     if on.type == "cuda":
-        whole, where = torch.cuda.get_device_properties(on).total_memory, device.describe(on)
+        whole, where = device.memory(on), device.describe(on)
         return lambda parameters: must_fit(parameters, method, whole, where, shares=shares, nf4=four_bits(on))
     memory, place = cgroup.memory_limit() or cgroup.memory_total(), distributed.Place.from_environment(os.environ)
     if memory is None:

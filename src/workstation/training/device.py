@@ -29,3 +29,8 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"{device.type} ({torch.get_num_threads()} threads)"
+
+
+def memory(gpu: torch.device) -> int:
+    """Bytes it has, whoever else holds some of them."""
+    return int(torch.cuda.get_device_properties(gpu).total_memory)
