@@ -75,7 +75,8 @@ unit: venv ## tests that need no Docker
 
 .PHONY: image
 image: venv build devel ## this image's own promises, on real containers, what a Lab survives, and the release scripts
-	@pytest tests/image tests/survival tests/release --ignore=tests/image/imagecheck
+	@pytest tests/image --ignore=tests/image/imagecheck --numprocesses $${JOBS:-2} --dist loadfile
+	@pytest tests/survival tests/release
 
 INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp \
 	    --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \

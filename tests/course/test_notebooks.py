@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, lab
+from solutions import solutions
 
 from imagecheck.checks.server import code_cells
 
@@ -25,13 +26,14 @@ def running(image: str) -> Iterator[Lab]:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_of_a_notebook_runs_and_the_last_one_keeps_its_promise(running: Lab, notebook: Path) -> None:
-    cells = code_cells(notebook)
+def test_every_cell_runs_the_last_keeps_its_promise_and_the_solutions_are_true(running: Lab, notebook: Path) -> None:
+    cells, solved = code_cells(notebook), solutions(notebook)
     assert "assert " in cells[-1]
     with running.kernel() as kernel:
-        for number, source in enumerate(cells, 1):
+        for number, source in enumerate(cells + solved, 1):
             cell = kernel.execute(source, timeout=CELL_DEADLINE_S)
-            assert not cell.error, f"code cell {number} of {len(cells)}:\n{source}\n{cell.error}\n{cell.output}"
+            place = f"code cell {number}" if number <= len(cells) else f"solution {number - len(cells)} in code"
+            assert not cell.error, f"{place}:\n{source}\n{cell.error}\n{cell.output}"
 
 
 def test_a_failing_cell_is_noticed(running: Lab) -> None:

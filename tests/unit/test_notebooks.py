@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from solutions import solutions
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 START = FOLDER / "00_start_here.ipynb"  # the way in: no chapter, but stored like one
@@ -98,6 +99,14 @@ def test_solutions_are_hidden_and_closed(path: Path) -> None:
     assert prose.count("<details>") == prose.count("</details>") >= 2
     summary = "参考答案" if path in CHINESE else "Solution"
     assert prose.count(f"<summary>{summary}</summary>") == prose.count("<details>")
+
+
+@each_chapter
+def test_a_solution_in_code_asserts_what_it_claims_in_both_editions(path: Path) -> None:
+    solved = solutions(path)
+    for code in solved:
+        assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code))), code
+    assert solutions(path.parent / "zh" / path.name) == solved
 
 
 @each_chapter
