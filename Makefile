@@ -80,7 +80,7 @@ image: venv build devel ## this image's own promises, on real containers, what a
 
 INSIDE := docker compose run --rm --no-deps -T --env HOME=/tmp \
 	    --volume "$(CURDIR)/tests/torch:/tests/torch:ro" --workdir /tests/torch \
-	    --env OMP_NUM_THREADS=1 workstation python -m pytest -p no:cacheprovider --numprocesses $${JOBS:-2} .
+	    --env OMP_NUM_THREADS=1 workstation python -m pytest -p no:cacheprovider --numprocesses $${JOBS:-3} --dist loadgroup .
 
 .PHONY: torch
 torch: build ## the training code's tests, inside the image, each chapter with SEEDS=1 seed

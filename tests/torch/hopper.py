@@ -17,11 +17,13 @@ import math
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 import triton
@@ -107,8 +109,9 @@ class Graph:
     answers: int  # bytes handed out: a forward half's answer, and what it keeps for the backward half
 
 
-def written(preset: Preset) -> list[Graph]:
-    """What is compiled for one micro-batch, in the order it is asked for: `recompute` asks for a block alone."""
+@contextmanager
+def compiling() -> Iterator[list[Graph]]:
+    """What is compiled in here, in the order it is asked for. Tensors are fake."""
     graphs: list[Graph] = []
 
     class Module:
@@ -117,11 +120,11 @@ def written(preset: Preset) -> list[Graph]:
         __file__, runner = "", None
 
         def __init__(self, graph: GraphLowering) -> None:
-            self.answers = [(each.maybe_get_layout(), each) for each in graph.graph_outputs]
+            self.answers = [each.maybe_get_layout() for each in graph.graph_outputs]
 
         def call(self, given: list[Any]) -> list[Any]:
             given.clear()
-            return [None if layout is None else blank(layout) for layout, _ in self.answers]
+            return [None if layout is None else blank(layout) for layout in self.answers]
 
     def compile_to_module(graph: GraphLowering) -> Module:
         code, _ = graph.codegen()
@@ -137,21 +140,23 @@ def written(preset: Preset) -> list[Graph]:
         )
         return Module(graph)
 
-    model = decoder(preset, torch.device("meta"))
     with (
+        mock.patch.object(GraphLowering, "compile_to_module", compile_to_module),
         FakeTensorMode(allow_non_fake_inputs=True),
-        torch.autocast("cuda", torch.bfloat16, enabled=preset.recipe.precision == "mixed"),
         inductor.patch(fx_graph_cache=False, compile_threads=1),
         functorch.patch(force_non_lazy_backward_lowering=True, enable_autograd_cache=False),
     ):
-        kept, GraphLowering.compile_to_module = GraphLowering.compile_to_module, compile_to_module
-        try:
-            move(model)
-            compiled(model, in_parts=False, products=keeps_products(preset, H200.total_memory))
-            rows = torch.zeros(preset.recipe.micro_batch, preset.shape.context, dtype=torch.int64, device=CUDA)
-            model(rows, rows)
-        finally:
-            GraphLowering.compile_to_module = kept
+        yield graphs
+
+
+def written(preset: Preset) -> list[Graph]:
+    """For one micro-batch, forward and backward; of a model that recomputes, for a block."""
+    model = decoder(preset, torch.device("meta"))
+    with compiling() as graphs, torch.autocast("cuda", torch.bfloat16, enabled=preset.recipe.precision == "mixed"):
+        move(model)
+        compiled(model, in_parts=False, products=keeps_products(preset, H200.total_memory))
+        rows = torch.zeros(preset.recipe.micro_batch, preset.shape.context, dtype=torch.int64, device=CUDA)
+        model(rows, rows)
     return graphs
 
 
@@ -179,7 +184,7 @@ def move(model: nn.Module) -> None:
     for module in model.modules():
         for name, weight in module._parameters.items():
             if weight is not None:
-                fresh = nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype, device=CUDA))
+                fresh = nn.Parameter(torch.empty_like(weight, device=CUDA), requires_grad=weight.requires_grad)
                 module._parameters[name] = moved.setdefault(id(weight), fresh)
         for name, table in module._buffers.items():
             module._buffers[name] = torch.empty(table.shape, dtype=table.dtype, device=CUDA)

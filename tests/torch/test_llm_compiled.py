@@ -12,6 +12,10 @@ from processes import together
 from torch import fx
 from torch._dynamo.backends.common import aot_autograd
 
+from workstation.llm import finetune as finetuning
+from workstation.llm import library
+from workstation.llm.answers import Rows
+from workstation.llm.finetune import AnswerLoss, Tuning, adapt, finetune
 from workstation.llm.model import Decoder
 from workstation.llm.pretrain import compiled, decoder, pretrain
 from workstation.llm.settings import Preset, Recipe, Shape
@@ -92,3 +96,42 @@ def test_where_activations_are_recomputed_a_backward_hands_back_the_gradients_of
     assert loss == pytest.approx(uncompiled, rel=1e-6)
     stream = 32 * SHAPE.width  # what a block hands to the one before it
     assert max(handed_back) == (SHAPE.layer_parameters + stream if recompute else SHAPE.parameters)
+
+
+def tuned(tuning: Tuning, backend: Counting | None = None, in_parts: bool = False) -> list[float]:
+    """The losses of a small Llama, two conversations in a row."""
+    transformers = library.transformers()
+    config = transformers.LlamaConfig(
+        vocab_size=256, hidden_size=64, intermediate_size=128, num_hidden_layers=LAYERS, num_attention_heads=4
+    )
+    tokens = torch.randint(0, 256, (8, 32), generator=torch.Generator().manual_seed(0))
+    positions = (torch.arange(32) % 20).expand(8, -1).contiguous()
+    rows = Rows(tokens, positions, tokens.roll(-1, 1), conversations=16, too_long=0, filled=1.0)
+    torch.manual_seed(0)
+    model = AnswerLoss(adapt(transformers.LlamaForCausalLM(config), tuning))
+    if in_parts:
+        shard(model)
+    if backend:
+        finetuning.compiled(model, backend)
+    return finetune(model, rows, tuning, Settings(shard=in_parts))
+
+
+@pytest.mark.parametrize(
+    ("method", "recompute", "graphs"),
+    [("full", False, 1), ("full", True, 1), ("lora", True, 1), ("lora", False, 2)],  # what comes to the first is frozen
+)
+def test_a_model_of_transformers_is_one_graph_called_for_every_layer(method: Any, recompute: bool, graphs: int) -> None:
+    tuning, counting = Tuning("", method=method, rank=4, batch=4, epochs=2, recompute=recompute), Counting()
+    assert tuned(tuning, counting) == pytest.approx(tuned(tuning), rel=1e-6)
+    assert counting.graphs == graphs
+    assert counting.calls >= 4 * LAYERS  # steps; a layer that recomputes is called again
+
+
+def tuned_in_parts() -> tuple[int, int]:
+    counting = Counting()
+    tuned(Tuning("", method="full", batch=4, epochs=2), counting, in_parts=True)
+    return counting.graphs, counting.calls
+
+
+def test_so_is_one_in_parts() -> None:
+    assert together(1, tuned_in_parts) == [(1, 4 * LAYERS)]

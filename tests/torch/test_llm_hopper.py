@@ -14,6 +14,7 @@ import pytest
 from workstation.llm import memory
 from workstation.llm.settings import PRESETS
 
+pytestmark = pytest.mark.xdist_group("hopper")  # they share what is compiled
 HERE = Path(__file__).parent
 LAYER, BLOCK = ("124m", "--layers", "1", "--assemble"), ("8b", "--assemble")
 
@@ -23,10 +24,10 @@ def compiled(one_gpu: dict[str, str]) -> Any:
     """Each half of a preset's training pass, forward and backward."""
     known: dict[tuple[str, ...], list[dict[str, Any]]] = {}
 
-    def graphs(*arguments: str) -> list[dict[str, Any]]:
+    def graphs(*arguments: str, script: str = "hopper.py") -> list[dict[str, Any]]:
         if arguments not in known:
             ran = subprocess.run(
-                [sys.executable, "hopper.py", *arguments],
+                [sys.executable, script, *arguments],
                 cwd=HERE, env=os.environ | one_gpu, capture_output=True, text=True, timeout=300,
             )  # fmt: skip
             assert ran.returncode == 0, ran.stderr
@@ -68,3 +69,8 @@ def test_an_h200_computes_no_product_of_8b_twice_and_what_it_keeps_is_what_the_a
     tokens = preset.recipe.micro_batch * preset.shape.context
     kept = tokens * memory.recomputed_bytes(preset.shape, memory.HALF, products=True)
     assert forward["answers"] == pytest.approx(kept, rel=0.01)
+
+
+def test_a_compiled_layer_that_lora_tunes_moves_a_tenth_of_what_its_operations_do(compiled: Any) -> None:
+    (moved,) = compiled(script="hopper_lora.py")
+    assert 0 < moved["compiled"] < 0.1 * moved["operations"]
