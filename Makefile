@@ -96,7 +96,7 @@ course: venv build ## every notebook, run through the Lab's server
 
 .PHONY: cluster-test
 cluster-test: venv build ## a cluster of containers survives the commonest faults; `make cluster-faults` does all
-	@pytest tests/cluster -m 'not slow'
+	@pytest tests/cluster -m 'not slow' --numprocesses $${JOBS:-2}
 
 .PHONY: cluster-faults
 cluster-faults: venv build ## every fault three times; writes docs/benchmarks/faults.md. Takes 20 minutes
@@ -112,7 +112,7 @@ verify: venv build ## judge the image with imagecheck, the conformance suite
 
 .PHONY: faults
 faults: venv build ## prove that each of imagecheck's checks can fail, on broken images
-	@pytest tests/image/imagecheck --numprocesses $${JOBS:-2}
+	@pytest tests/image/imagecheck --numprocesses $${JOBS:-3}
 
 .PHONY: deploy-check
 deploy-check: venv build ## what deploys the image: cloud-init, Kubernetes, SkyPilot, JupyterHub, dev container
