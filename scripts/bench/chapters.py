@@ -26,7 +26,7 @@ def measure_chapters(_count: int) -> Section:
     table = ["| chapter | script, s | notebook, s |", "| --- | ---: | ---: |"]
     for name, seconds in zip(names, scripts, strict=True):
         table.append(f"| {name} | {seconds:.0f} | {notebooks[name]:.0f} |")
-    table += ["", "A script has both cores; the notebooks run two at a time, on a thread each, their solutions included."]
+    table += ["", "A script has both cores; the notebooks, with their solutions, run two at a time, on a thread each."]
     return Section(
         "The course",
         table,
