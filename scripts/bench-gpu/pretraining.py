@@ -71,7 +71,7 @@ def tokens(preset: Preset) -> int:
 def fitting(preset: Preset) -> Preset:
     """The preset with the largest micro-batch, up to its own, that fits this GPU."""
     available = device.memory(torch.device("cuda", 0))
-    rows = memory.largest_micro_batch(preset, int(available * (1 - memory.RESERVE)))
+    rows = memory.largest_micro_batch(preset, memory.usable(available))
     rows = min(rows, preset.recipe.micro_batch)
     if rows == 0:
         memory.must_fit(preset, available, torch.cuda.get_device_name())

@@ -17,7 +17,7 @@ from workstation.doctor import cgroup
 from workstation.doctor.units import size
 from workstation.errors import SettingError, WorkstationError
 from workstation.llm import hub, library
-from workstation.llm.memory import RESERVE, MemoryTooSmallError
+from workstation.llm.memory import MemoryTooSmallError, usable
 from workstation.training.device import describe, memory
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def room(device: torch.device, dtype: Precision) -> Check:
         there, where = cgroup.memory_limit() or cgroup.memory_total(), "this machine"
     if there is None:
         return None
-    usable, each = int(there * (1 - RESERVE)), 4 if dtype == "float32" else 2  # bytes of a weight, at least
+    given, each = usable(there), 4 if dtype == "float32" else 2  # bytes of a weight, at least
 
     def check(parameters: int) -> None:
-        if parameters * each > usable:
+        if parameters * each > given:
             raise MemoryTooSmallError(
-                f"{parameters:,} weights take {size(parameters * each)}, and {where} has {size(usable)} to give",
+                f"{parameters:,} weights take {size(parameters * each)}, and {where} has {size(given)} to give",
                 remedy="Choose a smaller model, or a larger machine.",
             )
 

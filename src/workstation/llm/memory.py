@@ -17,6 +17,11 @@ RESERVE = 0.08  # of the memory: CUDA's context, the allocator's fragments, kern
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 
 
+def usable(available: int) -> int:
+    """What of a device's bytes tensors can have."""
+    return int(available * (1 - RESERVE))
+
+
 class MemoryTooSmallError(WorkstationError):
     """The run would die for lack of memory, minutes later and with a worse message."""
 
@@ -87,33 +92,33 @@ def recomputed_bytes(shape: Shape, stream: int, products: bool) -> int:
 
 def keeps_products(preset: Preset, available: int) -> bool:
     """Whether `available` bytes are enough to compute no product twice: a quarter less work."""
-    return need(preset.shape, preset.recipe, products=True).total <= int(available * (1 - RESERVE))
+    return need(preset.shape, preset.recipe, products=True).total <= usable(available)
 
 
 def must_fit(preset: Preset, available: int, where: str) -> Need:
     """What the run needs; MemoryTooSmallError where `available` bytes are not enough, with what would fit."""
-    needed, usable = need(preset.shape, preset.recipe), int(available * (1 - RESERVE))
-    if needed.total <= usable:
+    needed, room = need(preset.shape, preset.recipe), usable(available)
+    if needed.total <= room:
         return needed
-    rows = largest_micro_batch(preset, usable)
+    rows = largest_micro_batch(preset, room)
     if rows:
         remedy = f"--micro-batch {rows} fits; the result is the same, in more and smaller parts."
     else:
-        fitting = [other.name for other in PRESETS.values() if largest_micro_batch(other, usable)]
+        fitting = [other.name for other in PRESETS.values() if largest_micro_batch(other, room)]
         remedy = f"Not a single row of it fits. What fits: {', '.join(fitting) or 'none of the presets'}."
     raise MemoryTooSmallError(
         f"preset {preset.name} needs {size(needed.total)} (weights {size(needed.weights)}, gradients "
         f"{size(needed.gradients)}, optimiser {size(needed.optimizer)}, activations {size(needed.activations)}, "
-        f"logits {size(needed.logits)}) and {where} has {size(usable)} to give",
+        f"logits {size(needed.logits)}) and {where} has {size(room)} to give",
         remedy=remedy,
     )
 
 
-def largest_micro_batch(preset: Preset, usable: int) -> int:
+def largest_micro_batch(preset: Preset, room: int) -> int:
     """Rows: the largest that divides the batch and fits; 0 where not even one row does."""
     for accumulate in range(1, preset.recipe.batch + 1):
         if preset.recipe.batch % accumulate == 0:
             recipe = dataclasses.replace(preset.recipe, accumulate=accumulate)
-            if need(preset.shape, recipe).total <= usable:
+            if need(preset.shape, recipe).total <= room:
                 return recipe.micro_batch
     return 0

@@ -35,7 +35,7 @@ from workstation.llm.finetune import (
     recipe_for,
 )
 from workstation.llm.instructions import Exchange, Instructions
-from workstation.llm.memory import RESERVE, MemoryTooSmallError
+from workstation.llm.memory import MemoryTooSmallError, usable
 from workstation.llm.run import CHECKPOINT_SECONDS, METRICS
 from workstation.llm.watch import NoGarbage, Speed
 from workstation.training import device, distributed, rundir
@@ -216,13 +216,13 @@ def must_fit(
         "lora": FROZEN if half else FLOAT,
         "qlora": FOUR_BITS if nf4 else EIGHT_BITS,
     }
-    needed, usable = int(parameters * each[method]), int(available * (1 - RESERVE))
-    if needed <= usable:
+    needed, room = int(parameters * each[method]), usable(available)
+    if needed <= room:
         return
-    fitting = [other for other, bytes_of_one in each.items() if parameters * bytes_of_one <= usable]
+    fitting = [other for other, bytes_of_one in each.items() if parameters * bytes_of_one <= room]
     raise MemoryTooSmallError(
         f"{method} of {parameters:,} weights needs {size(needed)} before the first activation, and {where} has "
-        f"{size(usable)} to give",
+        f"{size(room)} to give",
         remedy=f"--method {fitting[0]} would fit." if fitting else "No method fits: choose a smaller model.",
     )
 
