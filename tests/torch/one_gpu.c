@@ -7,6 +7,7 @@ int cudaGetDeviceProperties(void *properties, int device) { return 0; }
 int cudaDriverGetVersion(int *version) { *version = 13000; return 0; }
 int cudaGetLastError(void) { return 0; }
 int cudaPeekAtLastError(void) { return 0; }
+int cudaPointerGetAttributes(void *attributes, const void *pointer) { return 1; } /* no memory is CUDA's: none is pinned */
 
 int cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { *least = *greatest = 0; return 0; }
 int cudaStreamCreateWithPriority(void **stream, unsigned flags, int priority) { *stream = (void *)1; return 0; }
